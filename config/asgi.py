@@ -1,0 +1,20 @@
+"""The ASGI application: Django, with a start and an end around it and a limit on JSON bodies before it.
+
+Django has no lifespan of its own. At the start the graph is compiled, the price listener runs and lost turns are ended;
+at the end running turns are drained, because a server that stops drops detached tasks in silence.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.core.asgi import get_asgi_application
+
+_django = get_asgi_application()
+
+from config.core.body_limit import BodyLimit
+from config.lifespan import Lifespan
+
+application = Lifespan(BodyLimit(_django))

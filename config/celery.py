@@ -1,0 +1,43 @@
+"""The worker and its beat. The schedule is code: what runs when is read here and changed in a commit."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery, signals
+from celery.schedules import crontab
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.conf import settings
+
+app = Celery("tallyroom")
+app.conf.update(
+    broker_url=settings.CELERY_BROKER_URL,
+    # The turn row is the state; nobody waits for a task's result.
+    task_ignore_result=True,
+    task_acks_late=True,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    broker_connection_retry_on_startup=True,
+    timezone="UTC",
+    beat_schedule={
+        "settle-interrupted": {
+            "task": "sessions_app.tasks.settle_interrupted",
+            "schedule": settings.SWEEP_INTERVAL_S,
+            # A sweep that waited longer than the next one is due has nothing to add.
+            "options": {"expires": settings.SWEEP_INTERVAL_S * 2},
+        },
+        "expire-grants": {"task": "billing.tasks.expire_grants", "schedule": 60, "options": {"expires": 60}},
+        "check-ledger": {"task": "billing.tasks.check_ledger", "schedule": crontab(hour=3, minute=17)},
+    },
+)
+app.autodiscover_tasks(["billing", "sessions_app"])
+
+
+@signals.worker_ready.connect
+def _sweep_at_start(**_: object) -> None:
+    """What was left behind by processes that died while nobody was there to see it."""
+    from sessions_app.tasks import settle_interrupted
+
+    settle_interrupted.delay()

@@ -1,0 +1,18 @@
+"""Ids are UUIDv7, made in Python: they sort by time, and a row's id is known before it is written."""
+
+from __future__ import annotations
+
+import uuid
+
+from uuid_utils.compat import uuid7 as _uuid7
+
+
+def uuid7() -> uuid.UUID:
+    return _uuid7()
+
+
+def parse_uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except (ValueError, AttributeError, TypeError):
+        return None

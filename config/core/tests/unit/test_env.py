@@ -1,0 +1,131 @@
+"""A wrong value stops the start with a message that names the variable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from config import env
+
+NAME = "TALLYROOM_TEST_VALUE"
+READERS: dict[str, Callable[[], Any]] = {
+    "flag": lambda: env.flag(NAME, default=True),
+    "integer": lambda: env.integer(NAME, default=7, least=1, most=100),
+    "seconds": lambda: env.seconds(NAME, default=2.5),
+    "credits": lambda: env.credits(NAME, default="5.0"),
+    "choice": lambda: env.choice(NAME, default="warn", allowed=("off", "warn", "hard")),
+    "names": lambda: env.names(NAME, "a, b"),
+    "json_object": lambda: env.json_object(NAME),
+    "http_url": lambda: env.http_url(NAME),
+    "database": lambda: env.database(NAME),
+}
+
+
+@pytest.mark.parametrize(
+    ("reader", "raw", "value"),
+    [
+        ("flag", "1", True),
+        ("flag", "YES", True),
+        ("flag", " off ", False),
+        ("integer", "1", 1),
+        ("integer", " 100 ", 100),
+        ("seconds", "0.1", 0.1),
+        ("credits", "0", Decimal(0)),
+        ("credits", "9999999999.99999999", Decimal("9999999999.99999999")),
+        ("choice", "hard", "hard"),
+        ("names", "x,, y ,", ["x", "y"]),
+        ("json_object", '{"a": {"b": 1}}', {"a": {"b": 1}}),
+        ("http_url", "http://localhost:8080/v1/", "http://localhost:8080/v1"),
+    ],
+)
+def test_right_values_are_read(monkeypatch: pytest.MonkeyPatch, reader: str, raw: str, value: object) -> None:
+    monkeypatch.setenv(NAME, raw)
+    assert READERS[reader]() == value
+
+
+@pytest.mark.parametrize(
+    ("reader", "value"),
+    [
+        ("flag", True),
+        ("integer", 7),
+        ("seconds", 2.5),
+        ("credits", Decimal("5.0")),
+        ("choice", "warn"),
+        ("names", ["a", "b"]),
+        ("json_object", {}),
+        ("http_url", ""),
+        ("database", None),
+    ],
+)
+def test_an_unset_variable_is_its_default(monkeypatch: pytest.MonkeyPatch, reader: str, value: object) -> None:
+    monkeypatch.delenv(NAME, raising=False)
+    assert READERS[reader]() == value
+
+
+@pytest.mark.parametrize("reader", ["flag", "integer", "seconds", "credits", "choice", "json_object", "database"])
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
+    monkeypatch.delenv(NAME, raising=False)
+    unset = READERS[reader]()
+    monkeypatch.setenv(NAME, "")
+    assert READERS[reader]() == unset
+
+
+@pytest.mark.parametrize(
+    ("reader", "raw"),
+    [
+        ("flag", "maybe"),
+        ("flag", "2"),
+        ("integer", "x"),
+        ("integer", "1.5"),
+        ("integer", "0"),
+        ("integer", "101"),
+        ("integer", "9" * 5000),
+        ("seconds", "soon"),
+        ("seconds", "0"),
+        ("seconds", "-1"),
+        ("seconds", "nan"),
+        ("seconds", "inf"),
+        ("credits", "much"),
+        ("credits", "-0.1"),
+        ("credits", "NaN"),
+        ("credits", "Infinity"),
+        ("credits", "10000000000"),
+        ("credits", "0.000000001"),
+        ("choice", "Hard"),
+        ("choice", "strict"),
+        ("json_object", "{"),
+        ("json_object", "[1]"),
+        ("http_url", "localhost:8080"),
+        ("http_url", "ftp://localhost/"),
+        ("http_url", "http://"),
+        ("database", "mysql://u:s3cret@localhost/db"),
+        ("database", "sqlite:///db"),
+        ("database", "postgres://u:s3cret@localhost:port/db"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, reader: str, raw: str) -> None:
+    monkeypatch.setenv(NAME, raw)
+    with pytest.raises(ImproperlyConfigured, match=rf"^{NAME}: ") as refusal:
+        READERS[reader]()
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_a_database_url_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "postgres://tally:p%40ss@db.example.com:6432/room?connect_timeout=3")
+    config = env.database(NAME)
+    assert config is not None
+    assert config["ENGINE"] == "django.db.backends.postgresql"
+    assert (config["NAME"], config["USER"], config["PASSWORD"]) == ("room", "tally", "p@ss")
+    assert (config["HOST"], config["PORT"]) == ("db.example.com", 6432)
+    assert config["OPTIONS"] == {"connect_timeout": 3}
+
+
+def test_a_database_on_a_unix_socket_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "postgres://postgres@/room?host=/run/postgresql")
+    config = env.database(NAME)
+    assert config is not None
+    assert config["OPTIONS"] == {"host": "/run/postgresql"}

@@ -1,0 +1,114 @@
+"""Readers of environment variables that fail loudly: every complaint names the variable."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+env = environ.Env()
+
+
+def text(name: str, default: str = "") -> str:
+    return str(env.str(name, default=default)).strip()
+
+
+def flag(name: str, *, default: bool) -> bool:
+    raw = text(name)
+    if not raw:
+        return default
+    if raw.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if raw.lower() in {"0", "false", "no", "off"}:
+        return False
+    raise ImproperlyConfigured(f"{name}: expected 1 or 0, got {raw!r}")
+
+
+def integer(name: str, *, default: int, least: int = 0, most: int = 2**31 - 1) -> int:
+    raw = text(name)
+    if not raw:
+        return default
+    try:
+        value = int(raw)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}: expected a whole number, got {raw!r}") from None
+    if not least <= value <= most:
+        raise ImproperlyConfigured(f"{name}: expected {least} to {most}, got {value}")
+    return value
+
+
+def seconds(name: str, *, default: float, least: float = 0.1) -> float:
+    raw = text(name)
+    if not raw:
+        return default
+    try:
+        value = float(raw)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}: expected seconds, got {raw!r}") from None
+    if not least <= value < 1e7:
+        raise ImproperlyConfigured(f"{name}: expected at least {least} seconds, got {raw}")
+    return value
+
+
+def credits(name: str, *, default: str) -> Decimal:
+    """An amount of credits: finite, not negative, at most 8 places, within Numeric(18,8)."""
+    raw = text(name, default) or default
+    try:
+        value = Decimal(raw)
+    except InvalidOperation:
+        raise ImproperlyConfigured(f"{name}: expected a decimal number, got {raw!r}") from None
+    exponent = value.as_tuple().exponent
+    if not value.is_finite() or value < 0 or value >= 10**10 or (isinstance(exponent, int) and exponent < -8):
+        raise ImproperlyConfigured(f"{name}: expected 0 to 9999999999.99999999 with at most 8 places, got {raw}")
+    return value
+
+
+def choice(name: str, *, default: str, allowed: tuple[str, ...]) -> str:
+    raw = text(name, default) or default
+    if raw not in allowed:
+        raise ImproperlyConfigured(f"{name}: expected one of {', '.join(allowed)}, got {raw!r}")
+    return raw
+
+
+def names(name: str, default: str = "") -> list[str]:
+    return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def json_object(name: str) -> dict[str, Any]:
+    raw = text(name)
+    if not raw:
+        return {}
+    try:
+        value = json.loads(raw)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ImproperlyConfigured(f"{name}: expected a JSON object")
+    return value
+
+
+def http_url(name: str) -> str:
+    raw = text(name)
+    if raw and (urlsplit(raw).scheme not in {"http", "https"} or not urlsplit(raw).netloc):
+        raise ImproperlyConfigured(f"{name}: expected an http or https URL")
+    return raw.rstrip("/")
+
+
+def database(name: str) -> dict[str, Any] | None:
+    """A PostgreSQL URL as Django's settings; None where the variable is unset."""
+    raw = text(name)
+    if not raw:
+        return None
+    try:
+        config: dict[str, Any] = dict(environ.Env.db_url_config(raw))
+    except (ValueError, KeyError, ImproperlyConfigured):
+        # The URL holds a password, so it is not repeated.
+        raise ImproperlyConfigured(f"{name}: not a database URL") from None
+    if "postgres" not in str(config.get("ENGINE", "")):
+        raise ImproperlyConfigured(f"{name}: only PostgreSQL is supported")
+    config["ENGINE"] = "django.db.backends.postgresql"
+    return config

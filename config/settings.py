@@ -1,0 +1,212 @@
+"""All settings, read from the environment. `.env.example` documents each variable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from config import env
+from config.core.logs import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "0.1.0"
+
+# Core
+DEBUG = env.flag("DEBUG", default=False)
+SECRET_KEY = env.text("SECRET_KEY")
+if DEBUG and not SECRET_KEY:
+    SECRET_KEY = "django-insecure-for-development-only-never-in-production"
+if not DEBUG and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5 or SECRET_KEY.startswith("django-insecure-")):
+    raise ImproperlyConfigured("SECRET_KEY: needs at least 50 random characters (the rule of Django's check W009)")
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "*" if DEBUG else "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS")
+CORS_ALLOWED_ORIGINS = env.names("CORS_ALLOWED_ORIGINS")
+CORS_EXPOSE_HEADERS = ["X-Request-ID", "Location", "Retry-After", "Idempotency-Replayed"]
+CORS_ALLOW_HEADERS = [
+    *("accept", "authorization", "content-type", "x-request-id"),
+    *("idempotency-key", "prefer", "last-event-id"),
+]
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+APPEND_SLASH = False
+# A JSON body is held to 1 MB by config.core.body_limit; this is Django's own limit for forms (the admin).
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+JSON_BODY_MAX_BYTES = 1_000_000
+
+INSTALLED_APPS = [
+    "config.core",
+    "users",
+    "pricing",
+    "billing",
+    "files",
+    "sessions_app",
+    "config.embedded",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "knox",
+    "pgtrigger",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "drf_standardized_errors",
+]
+
+MIDDLEWARE = [
+    "config.core.middleware.RequestContextMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "config.core.middleware.AdminSessionMiddleware",
+    "config.core.middleware.AdminCsrfMiddleware",
+    "config.core.middleware.AdminAuthMiddleware",
+    "config.core.middleware.AdminMessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# Database
+_database = env.database("DATABASE_POOL_URL") or env.database("DATABASE_URL")
+if _database is None:
+    if not DEBUG:
+        raise ImproperlyConfigured("DATABASE_URL: not set")
+    _database = {"ENGINE": "django.db.backends.postgresql", "NAME": "tallyroom"}
+# 0: no pool, a connection a unit of work. The web process sets it, because under ASGI each request has its own thread.
+DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", default=0, most=1000)
+DATABASE_THREADS = env.integer("DATABASE_THREADS", default=8, least=1, most=1000)
+_options: dict[str, Any] = {**_database.get("OPTIONS", {}), "prepare_threshold": None}
+if DATABASE_POOL_SIZE:
+    _options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10}
+DATABASES = {
+    "default": {
+        **_database,
+        "OPTIONS": _options,
+        "CONN_MAX_AGE": 0,
+        # A pooler in transaction mode keeps no session: no prepared statements (above), no server-side cursors.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+    }
+}
+DATABASE_LOCK_TIMEOUT_MS = 3_000
+
+# Redis and Celery
+REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0" if DEBUG else "")
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL") or REDIS_URL
+
+# Security
+SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", default=False)
+_proxy_header = env.names("SECURE_PROXY_SSL_HEADER")
+if _proxy_header and len(_proxy_header) != 2:
+    raise ImproperlyConfigured("SECURE_PROXY_SSL_HEADER: expected NAME,VALUE, e.g. HTTP_X_FORWARDED_PROTO,https")
+SECURE_PROXY_SSL_HEADER = (_proxy_header[0], _proxy_header[1]) if _proxy_header else None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SECURE_HSTS_SECONDS = 0 if DEBUG else 31_536_000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEBUG
+# W008: TLS ends at the proxy in front of us, which is also where plain HTTP is redirected.
+SILENCED_SYSTEM_CHECKS = ["security.W008"]
+
+# Users
+AUTH_USER_MODEL = "users.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+AUTH_ALLOW_SIGNUP = env.flag("AUTH_ALLOW_SIGNUP", default=False)
+AUTH_JWT_SECRET = env.text("AUTH_JWT_SECRET")
+AUTH_JWT_AUDIENCE = env.text("AUTH_JWT_AUDIENCE")
+AUTH_JWT_ISSUER = env.text("AUTH_JWT_ISSUER")
+ADMIN_USER_IDS = frozenset(env.names("ADMIN_USER_IDS"))
+
+# Money
+CREDIT_ENFORCEMENT = env.choice("CREDIT_ENFORCEMENT", default="warn", allowed=("off", "warn", "hard"))
+LOW_BALANCE_THRESHOLD = env.credits("LOW_BALANCE_THRESHOLD", default="5.0")
+BETA_GRANT_CREDITS = env.credits("BETA_GRANT_CREDITS", default="0")
+HOLD_TTL_S = env.integer("HOLD_TTL_S", default=120, least=1)
+PRICING_REFRESH_S = env.seconds("PRICING_REFRESH_S", default=5)
+
+# Turns
+TURN_LEASE_S = env.integer("TURN_LEASE_S", default=30, least=1)
+SWEEP_INTERVAL_S = env.integer("SWEEP_INTERVAL_S", default=15, least=1)
+TURN_TIMEOUT_S = env.integer("TURN_TIMEOUT_S", default=300, least=1)
+DRAIN_TIMEOUT_S = env.integer("DRAIN_TIMEOUT_S", default=30, least=0)
+
+# LLM
+LLM_BASE_URL = env.http_url("LLM_BASE_URL")
+LLM_API_KEY = env.text("LLM_API_KEY")
+LLM_PROVIDERS = env.json_object("LLM_PROVIDERS")
+LLM_CONNECT_TIMEOUT_S = env.seconds("LLM_CONNECT_TIMEOUT_S", default=5)
+LLM_READ_TIMEOUT_S = env.seconds("LLM_READ_TIMEOUT_S", default=60)
+LLM_TOTAL_TIMEOUT_S = env.seconds("LLM_TOTAL_TIMEOUT_S", default=240)
+LLM_MAX_RETRIES = env.integer("LLM_MAX_RETRIES", default=2, most=10)
+LLM_MAX_OUTPUT_TOKENS = env.integer("LLM_MAX_OUTPUT_TOKENS", default=4096, least=1, most=1_000_000)
+
+# Static files
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / ".data" / "static"
+WHITENOISE_USE_FINDERS = DEBUG
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+# REST
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["users.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "config.core.paging.KeysetPagination",
+    "DEFAULT_SCHEMA_CLASS": "config.core.openapi.ProblemAutoSchema",
+    "EXCEPTION_HANDLER": "config.core.problems.exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+DRF_STANDARDIZED_ERRORS = {
+    "EXCEPTION_FORMATTER_CLASS": "config.core.problems.ProblemFormatter",
+    "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
+}
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_LIMIT_PER_USER": None}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Tallyroom",
+    "DESCRIPTION": "Multi-agent LLM chat with metered turns and a prepaid credit wallet.",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {},
+}
+
+# Logs
+LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+LOG_FORMAT = env.choice("LOG_FORMAT", default="console" if DEBUG else "json", allowed=("json", "console"))
+LOGGING_CONFIG = None
+logging_config(level=LOG_LEVEL, form=LOG_FORMAT)

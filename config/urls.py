@@ -1,0 +1,30 @@
+"""One address space: `/api/v1` for clients, `/admin/` for staff."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from config.core.problems import handler400, handler403, handler404, handler500
+from config.health import HealthView, LiveView
+
+__all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
+
+api = [
+    path("health", HealthView.as_view(), name="health"),
+    path("health/live", LiveView.as_view(), name="health-live"),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include("users.urls")),
+    path("", include("pricing.urls")),
+    path("", include("billing.urls")),
+    path("", include("sessions_app.urls")),
+]
+
+urlpatterns = [
+    path("api/v1/", include(api)),
+    path("admin/", admin.site.urls),
+    # With DEBUG on, Django would answer an unknown path with a page of its own.
+    re_path(r"^(?:api|v1)(?:/|$)", handler404),
+]

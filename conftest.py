@@ -1,0 +1,85 @@
+"""Fixtures for all tests: real PostgreSQL and Redis, and every ledger invariant checked after each test that used them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import TransactionTestCase
+from django.test.utils import setup_databases, teardown_databases
+
+_KEPT = ("django_migrations", "django_content_type", "auth_permission")
+
+
+def pytest_configure() -> None:
+    # The default hasher is slow on purpose; tests make hundreds of users.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None, django_db_blocker: Any, django_db_modify_db_settings: None
+) -> Iterator[None]:
+    """One test database a worker, with a copy of the rows that migrations made: a test that commits is undone to them."""
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, aliases={"default"}, serialized_aliases=set())
+        _keep_migrated_rows()
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _undo_by_truncation() -> None:
+    # Django's flush would take the seeded prices away too, and put nothing back.
+    TransactionTestCase._fixture_teardown = lambda self: undo_commits()  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def every_invariant_holds(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test with a database: L1 to L10 hold, unless the test broke one on purpose (`breaks_the_ledger`)."""
+    # Asked for first, so that this check runs before the database is undone.
+    if request.node.get_closest_marker("django_db"):
+        request.getfixturevalue("_django_db_helper")
+    yield
+    marks = {mark.name for mark in request.node.iter_markers()}
+    if not marks & {"django_db", "server"} or "breaks_the_ledger" in marks:
+        return
+    from billing.invariants import check_everything_else, check_wallets
+
+    assert [*check_everything_else(), *check_wallets()] == []
+
+
+def undo_commits() -> None:
+    """Back to the rows that migrations made. For tests that really commit."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        tables = [name for name in connection.introspection.table_names(cursor) if name not in _KEPT]
+        cursor.execute(f"TRUNCATE {', '.join(tables)}")
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'migrated'")
+        names = [name for (name,) in cursor.fetchall()]
+        # Without the triggers that would record these rows as new revisions.
+        cursor.execute("SET session_replication_role = replica")
+        for name in names:
+            cursor.execute(f"INSERT INTO public.{name} SELECT * FROM migrated.{name}")
+        cursor.execute("SET session_replication_role = origin")
+    _forget_prices()
+
+
+def _keep_migrated_rows() -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA IF EXISTS migrated CASCADE")
+        cursor.execute("CREATE SCHEMA migrated")
+        for name in ("pricing_versions", "model_pricing", "pricing_revisions"):
+            cursor.execute(f"CREATE TABLE migrated.{name} AS SELECT * FROM public.{name}")
+
+
+def _forget_prices() -> None:
+    from pricing import cache
+
+    cache.reload_pricing_cache()
