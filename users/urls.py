@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from users.views import LogoutView, MeView, RegisterView, TokenView
+
+urlpatterns = [
+    path("auth/register", RegisterView.as_view(), name="auth-register"),
+    path("auth/token", TokenView.as_view(), name="auth-token"),
+    path("auth/logout", LogoutView.as_view(), name="auth-logout"),
+    path("auth/me", MeView.as_view(), name="auth-me"),
+]
