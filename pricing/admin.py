@@ -1,0 +1,192 @@
+"""Staff's view of prices. Each save is one transaction, locked, checked against what the page showed, and recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from pricing.actor import act_as
+from pricing.models import USD_RATES, WEIGHTS, ModelPricing, PricingRevision, PricingVersion
+
+PRICE_FIELDS = (
+    *("model_alias", "multiplier", "provider", "provider_model", "context_tokens", "fallback_alias"),
+    *USD_RATES,
+)
+
+
+class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Knows the revision that the page showed, so that an old page cannot write old prices back over newer ones."""
+
+    seen_revision = forms.IntegerField(widget=forms.HiddenInput, required=False)
+
+    class Meta:
+        model = PricingVersion
+        fields = ("version", "note", "effective_at", *WEIGHTS, "divisor")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk and not self.instance._state.adding:  # noqa: SLF001 - Django's documented way to ask
+            self.initial["seen_revision"] = self.instance.revision
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if self.instance._state.adding:  # noqa: SLF001
+            return cleaned
+        # Locked until the save is through: the rows of the inline are read after this, and cannot change any more.
+        stored = PricingVersion.objects.select_for_update().get(pk=self.instance.pk)
+        if not stored.editable:
+            raise ValidationError(f"This version is {stored.status} by now and cannot be edited.")
+        if self.cleaned_data.get("seen_revision") != stored.revision:
+            raise ValidationError(
+                "Somebody else has changed prices of this version since you opened the page. Open it again.",
+                code="stale_revision",
+            )
+        return cleaned
+
+
+class PriceFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
+    def clean(self) -> None:
+        """A fallback must be another alias of the version, as it will be after this save."""
+        super().clean()
+        kept = [form for form in self.forms if form.is_valid() and form not in self.deleted_forms]
+        aliases = {form.instance.model_alias for form in kept}
+        for form in kept:
+            fallback = form.cleaned_data.get("fallback_alias")
+            if fallback and fallback not in aliases - {form.instance.model_alias}:
+                form.add_error("fallback_alias", "No other model alias of this version has that name.")
+
+
+class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = ModelPricing
+        fields = PRICE_FIELDS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "model_alias" in self.fields and not self.instance._state.adding:  # noqa: SLF001
+            # The alias names the price; another name is another price. A disabled field keeps what is stored.
+            self.fields["model_alias"].disabled = True
+
+
+class PriceInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = ModelPricing
+    form = PriceForm
+    formset = PriceFormSet
+    extra = 0
+    verbose_name_plural = "model prices: multipliers are edited here, also while the version is active"
+    fields = PRICE_FIELDS
+
+    def has_add_permission(self, request: HttpRequest, obj: PricingVersion | None = None) -> bool:
+        return _editable(obj) and super().has_add_permission(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: PricingVersion | None = None) -> bool:
+        return _editable(obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: PricingVersion | None = None) -> bool:
+        return _editable(obj) and super().has_delete_permission(request, obj)
+
+
+def _editable(version: PricingVersion | None) -> bool:
+    return version is None or version.editable
+
+
+@admin.register(PricingVersion)
+class PricingVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Drafts and the active version are edited here, scheduled and retired ones shown. No status is set by hand."""
+
+    form = VersionForm
+    inlines = (PriceInline,)
+    list_display = ("version", "status", "revision", "effective_at", "activated_at", "retired_at", "note")
+    list_filter = ("status",)
+    search_fields = ("version", "note")
+    ordering = ("-created_at",)
+    show_full_result_count = False
+    readonly_fields = ("status", "revision", "activated_at", "retired_at", "created_at")
+    fieldsets = (
+        (None, {"fields": ("version", "note", "seen_revision")}),
+        (
+            "State",
+            {
+                "fields": ("status", "revision", "effective_at", "activated_at", "retired_at", "created_at"),
+                "description": "A version is made as a draft. Every saved change is one more revision, kept for good.",
+            },
+        ),
+        (
+            "Weights",
+            {
+                "fields": (*WEIGHTS, "divisor"),
+                "description": "Credits = OE tokens × multiplier ÷ divisor. Frozen once the version leaves draft.",
+            },
+        ),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: PricingVersion | None = None) -> tuple[str, ...]:
+        fields = tuple(super().get_readonly_fields(request, obj))
+        if obj is None:
+            return fields
+        frozen = () if obj.status == PricingVersion.Status.DRAFT else ("effective_at", *WEIGHTS, "divisor")
+        return (*fields, "version", *frozen)
+
+    def has_change_permission(self, request: HttpRequest, obj: PricingVersion | None = None) -> bool:
+        return _editable(obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: PricingVersion | None = None) -> bool:
+        """Nobody: turns, events and history refer to a version by name. This also takes the bulk action away."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: PricingVersion, form: Any, change: bool) -> None:
+        """Django saves the version first and its prices after it, in one transaction: here it learns who it is for."""
+        act_as(str(request.user.pk))
+        if not change:
+            super().save_model(request, obj, form, change)
+            return
+        own = [name for name in form.changed_data if name != "seen_revision"]
+        if own:
+            obj.save(update_fields=own)
+
+
+@admin.register(PricingRevision)
+class PricingRevisionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Who changed what, when, old → new. The database writes these rows; nobody changes them."""
+
+    list_display = ("created_at", "actor", "pricing_version", "revision", "action", "model_alias", "old_to_new")
+    list_filter = ("action", "pricing_version")
+    search_fields = ("=model_alias", "=actor")
+    search_help_text = "model alias or actor"
+    ordering = ("-created_at", "-revision")
+    show_full_result_count = False
+    fields = (*list_display, "snapshot")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PricingRevision]:
+        rows: QuerySet[PricingRevision] = super().get_queryset(request)
+        # Each holds the whole price list, which a list of changes does not show.
+        return (
+            rows if request.resolver_match and "object_id" in request.resolver_match.kwargs else rows.defer("snapshot")
+        )
+
+    @admin.display(description="old → new")
+    def old_to_new(self, revision: PricingRevision) -> SafeString:
+        changed = sorted(revision.changes.items())
+        rows = ((name, _shown(values["old"]), _shown(values["new"])) for name, values in changed)
+        return format_html_join("\n", "<div>{}: {} → {}</div>", rows)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: PricingRevision | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: PricingRevision | None = None) -> bool:
+        return False
+
+
+def _shown(value: str | None) -> str:
+    return "–" if value is None else value
