@@ -1,0 +1,91 @@
+"""The only place where money rows are locked. Order: turn → wallet → hold → lots → entries; one wallet a transaction.
+
+The wallet's lock covers its holds, lots and entries: whoever changes one of those holds it. Nothing that the lock
+protects is read in the locking statement: under READ COMMITTED its snapshot is older than the lock.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from billing.ledger.states import HoldState, Lot, Reference, WalletState
+
+
+class Holdings(NamedTuple):
+    """What a wallet's lock protects, read after the lock was won, with the database's clock at that moment."""
+
+    now: datetime
+    lots: list[Lot]
+    hold: HoldState | None
+
+
+_LOCK = """
+    SELECT id, user_id, balance, held, last_seq, last_hash, next_expiry_at,
+           set_config('lock_timeout', %s, true)
+      FROM credit_wallets WHERE user_id = %s FOR NO KEY UPDATE
+"""
+
+_READ = """
+    SELECT clock_timestamp(),
+           (SELECT jsonb_agg(jsonb_build_array(g.id, g.remaining::text, g.priority, g.expires_at, g.created_at))
+              FROM credit_grants g WHERE g.user_id = %(user_id)s AND g.remaining > 0),
+           (SELECT jsonb_build_array(h.id, h.amount::text, h.status, h.charged::text, h.balance_after::text)
+              FROM credit_holds h WHERE h.reference_type = %(type)s AND h.reference_id = %(reference_id)s)
+"""
+
+
+def lock_wallet(user_id: UUID) -> WalletState | None:
+    """Lock a user's wallet for the rest of the transaction; None where there is none yet. Waits at most the lock timeout."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, [f"{settings.DATABASE_LOCK_TIMEOUT_MS}ms", user_id])
+        row = cursor.fetchone()
+    return None if row is None else WalletState(*row[:7])
+
+
+def read_holdings(wallet: WalletState, reference: Reference | None) -> Holdings:
+    """The lots and the hold of a wallet whose lock is held, in one statement."""
+    parameters = {
+        "user_id": wallet.user_id,
+        "type": reference.type if reference else None,
+        "reference_id": reference.id if reference else None,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_READ, parameters)
+        now, lots, hold = cursor.fetchone()
+    return Holdings(now, [_lot(item) for item in _json(lots) or []], _hold(_json(hold)))
+
+
+def _json(value: object) -> list[object] | None:
+    # Django hands jsonb over as text, because its own JSONField decodes it.
+    return json.loads(value) if isinstance(value, str) else value  # type: ignore[return-value]
+
+
+def _lot(item: object) -> Lot:
+    id_, remaining, priority, expires_at, created_at = item  # type: ignore[misc]
+    return Lot(
+        UUID(id_),
+        Decimal(remaining),
+        priority,
+        datetime.fromisoformat(expires_at) if expires_at else None,
+        datetime.fromisoformat(created_at),
+    )
+
+
+def _hold(item: list[object] | None) -> HoldState | None:
+    if item is None:
+        return None
+    id_, amount, status, charged, balance_after = item
+    return HoldState(
+        UUID(str(id_)),
+        Decimal(str(amount)),
+        str(status),
+        None if charged is None else Decimal(str(charged)),
+        None if balance_after is None else Decimal(str(balance_after)),
+    )

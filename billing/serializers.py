@@ -1,0 +1,209 @@
+"""Billing's input and output. Credits are strings with fixed places, never JSON numbers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from billing.models import CreditGrant, CreditTransaction, Enforcement
+from billing.usage import BUCKETS, GROUPS
+from config.core.fields import ClosedSerializer, CreditsField, CreditsOut, TextField, UsageCreditsOut
+from config.core.money import ZERO
+
+
+class GrantOut(serializers.ModelSerializer[CreditGrant]):
+    amount = CreditsOut()
+    remaining = CreditsOut()
+
+    class Meta:
+        model = CreditGrant
+        fields = ["id", "kind", "amount", "remaining", "expires_at", "priority"]
+
+
+class WalletOut(serializers.Serializer[Any]):
+    balance = CreditsOut()
+    held = CreditsOut()
+    available = CreditsOut()
+    low_balance = serializers.BooleanField()
+    enforcement = serializers.ChoiceField(choices=Enforcement.choices)
+    grants = GrantOut(many=True)
+    updated_at = serializers.DateTimeField(allow_null=True)
+
+
+class TransactionOut(serializers.ModelSerializer[CreditTransaction]):
+    amount = CreditsOut()
+    balance_after = CreditsOut()
+
+    class Meta:
+        model = CreditTransaction
+        fields = [
+            "id", "seq", "kind", "amount", "balance_after", "reference_type", "reference_id", "event_id", "grant_id",
+            "reason", "initiated_by", "created_at",
+        ]  # fmt: skip
+
+
+class HoldOut(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    reference_type = serializers.CharField()
+    reference_id = serializers.UUIDField()
+    amount = CreditsOut()
+    expires_at = serializers.DateTimeField()
+    created_at = serializers.DateTimeField()
+
+
+class SupportWalletOut(WalletOut):
+    user_id = serializers.UUIDField()
+    wallet_id = serializers.UUIDField(allow_null=True)
+    last_seq = serializers.IntegerField()
+    holds = HoldOut(many=True)
+
+
+class UsageSumsOut(serializers.Serializer[Any]):
+    call_count = serializers.IntegerField()
+    input_tokens_fresh = serializers.IntegerField()
+    input_tokens_cached = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    oe_tokens = UsageCreditsOut()
+    credits_burned = UsageCreditsOut()
+    credits_charged = CreditsOut()
+
+
+class UsageGroupOut(UsageSumsOut):
+    """Only the members named in `group_by` are there."""
+
+    model_alias = serializers.CharField(required=False)
+    agent = serializers.UUIDField(required=False, allow_null=True)
+    room = serializers.UUIDField(required=False, allow_null=True)
+    session = serializers.UUIDField(required=False, allow_null=True)
+    purpose = serializers.CharField(required=False)
+
+    def to_representation(self, instance: dict[str, Any]) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        return {name: value for name, value in shown.items() if name in instance}
+
+
+class UsageBucketOut(UsageSumsOut):
+    start = serializers.DateTimeField()
+
+
+class UsageOut(serializers.Serializer[Any]):
+    totals = UsageSumsOut()
+    breakdown = UsageGroupOut(many=True)
+    buckets = UsageBucketOut(many=True)
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class InstantField(serializers.Field[datetime, str, str, Any]):
+    """An RFC 3339 time, or a date: midnight in the query's time zone."""
+
+    def to_internal_value(self, data: str) -> datetime:
+        try:
+            value = parse_datetime(data)
+            day = None if value else parse_date(data)
+        except (ValueError, TypeError):
+            value = day = None
+        zone = zone_of(self.context.get("tz"))
+        if day is not None:
+            value = datetime.combine(day, time(), tzinfo=zone)
+        if value is None:
+            raise serializers.ValidationError("An RFC 3339 time or a date.")
+        try:
+            return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
+        except OverflowError:
+            raise serializers.ValidationError("Out of range.") from None
+
+    def to_representation(self, value: datetime) -> str:
+        return value.isoformat()
+
+
+def zone_of(name: object) -> ZoneInfo:
+    return ZoneInfo(name) if isinstance(name, str) and name in available_timezones() else ZoneInfo("UTC")
+
+
+class RangeIn(serializers.Serializer[Any]):
+    """`from` (included) and `to` (excluded); default: the last 30 days."""
+
+    to = InstantField(required=False)
+    tz = serializers.CharField(required=False, default="UTC", max_length=64)
+
+    def get_fields(self) -> dict[str, Any]:
+        return {**super().get_fields(), "from": InstantField(required=False)}
+
+    def validate_tz(self, value: str) -> ZoneInfo:
+        if value not in available_timezones():
+            raise serializers.ValidationError("An IANA time zone, such as Europe/Berlin.")
+        return ZoneInfo(value)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs.setdefault("to", timezone.now())
+        try:
+            attrs.setdefault("from", attrs["to"] - timedelta(days=30))
+        except OverflowError:
+            raise serializers.ValidationError({"to": "Out of range."}) from None
+        if attrs["from"] > attrs["to"]:
+            raise serializers.ValidationError({"from": "Must not lie after `to`."})
+        return attrs
+
+
+class UsageIn(RangeIn):
+    bucket = serializers.ChoiceField(choices=list(BUCKETS), default="day")
+    group_by = serializers.CharField(required=False, default="model_alias", max_length=200)
+    groups = tuple(name for name in GROUPS if name != "user")
+
+    def validate_group_by(self, value: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+        unknown = [name for name in names if name not in self.groups]
+        if unknown or not names:
+            raise serializers.ValidationError(f"Any of {', '.join(self.groups)}.")
+        return names
+
+
+class TransactionFilterIn(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(choices=CreditTransaction.Kind.choices, required=False)
+    to = InstantField(required=False)
+
+    def get_fields(self) -> dict[str, Any]:
+        return {**super().get_fields(), "from": InstantField(required=False)}
+
+
+class GrantIn(ClosedSerializer):
+    amount = CreditsField(positive=True)
+    reason = TextField(max_length=500)
+    kind = serializers.ChoiceField(choices=["beta", "purchase", "promo"], default="promo")
+    priority = serializers.IntegerField(min_value=0, max_value=100, default=50)
+    expires_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    campaign = TextField(max_length=64, required=False, allow_blank=True, default="")
+
+    def validate_expires_at(self, value: datetime | None) -> datetime | None:
+        if value is not None and value <= timezone.now():
+            raise serializers.ValidationError("Must lie in the future.")
+        return value
+
+
+class AdjustIn(ClosedSerializer):
+    amount = CreditsField()
+    reason = TextField(max_length=500)
+
+    def validate_amount(self, value: Decimal) -> Decimal:
+        if value == ZERO:
+            raise serializers.ValidationError("An adjustment moves something.")
+        return value
+
+
+class EnforcementIn(ClosedSerializer):
+    enforcement = serializers.ChoiceField(choices=Enforcement.choices)
+
+
+class EnforcementOut(serializers.Serializer[Any]):
+    enforcement = serializers.ChoiceField(choices=Enforcement.choices)
+    source = serializers.ChoiceField(choices=["override", "environment"])
+    environment = serializers.ChoiceField(choices=Enforcement.choices)
+    updated_by = serializers.CharField(allow_null=True)

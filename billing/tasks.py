@@ -1,0 +1,36 @@
+"""The beat's money jobs. Safe to run twice at once on two machines."""
+
+from __future__ import annotations
+
+import structlog
+from celery import shared_task
+
+from billing.expiry import expire_due
+from billing.invariants import check_everything_else, check_wallets
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task
+def expire_grants() -> None:
+    wallets, entries = expire_due()
+    if entries:
+        log.info("grants_expired", wallets=wallets, entries=entries)
+
+
+@shared_task
+def check_ledger() -> int:
+    """Nightly. Findings are logged as errors, one line each; the number is returned."""
+    found = 0
+    for findings in (check_everything_else(), check_wallets()):
+        for finding in findings:
+            found += 1
+            log.error(
+                "ledger_finding",
+                invariant=finding.invariant,
+                wallet_id=str(finding.wallet_id),
+                user_id=str(finding.user_id),
+                detail=finding.detail,
+            )
+    log.info("ledger_checked", findings=found)
+    return found

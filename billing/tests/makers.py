@@ -1,0 +1,86 @@
+"""Makers go through the services: one that set a balance would break the invariants in silence."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from billing import ledger
+from billing.ledger import MeteredCall, Reference, Settlement
+from config.core.ids import uuid7
+from pricing import cache
+from pricing.rating import TokenPools, rate
+
+
+def credits(text: str) -> Decimal:
+    return Decimal(text).quantize(Decimal("0.00000001"))
+
+
+def make_wallet(amount: str = "10", *, user_id: UUID | None = None, **grant: Any) -> UUID:
+    """A user id with a wallet that was granted `amount` credits (none for "0")."""
+    user_id = user_id or uuid7()
+    if Decimal(amount) > 0:
+        ledger.grant(user_id=user_id, amount=credits(amount), reason="test", initiated_by="test", **grant)
+    else:
+        ledger.get_or_create_wallet(user_id=user_id)
+    return user_id
+
+
+def make_call(
+    pools: TokenPools = TokenPools(output=10_000), *, alias: str = "gpt-4o-mini", call_index: int = 1,
+    turn_id: UUID | None = None, **fields: Any,
+) -> MeteredCall:  # fmt: skip
+    """A rated call of a turn. 10,000 output tokens of gpt-4o-mini (x 1.0) cost exactly 1 credit."""
+    book = cache.current()
+    price = book.find(alias)
+    assert price is not None
+    values: dict[str, Any] = {
+        "event_id": uuid7(),
+        "call_index": call_index,
+        "purpose": "agent",
+        "provider": price.provider,
+        "model_alias": alias,
+        "provider_model": price.provider_model,
+        "pools": pools,
+        "rated": rate(pools, multiplier=price.multiplier, weights=book.weights),
+        "multiplier": price.multiplier,
+        "provider_cost_usd": None,
+        "usage_source": "provider",
+        "usage_flags": (),
+        "raw_usage": None,
+        "latency_ms": 1,
+        "status": "success",
+        "request_id": "test",
+        "called_at": datetime.now(UTC),
+        "room_id": uuid7(),
+        "session_id": uuid7(),
+        "turn_id": turn_id or uuid7(),
+        "step_id": uuid7(),
+        "agent_id": uuid7(),
+    }
+    return MeteredCall(**(values | fields))
+
+
+def make_hold(user_id: UUID, amount: str, *, enforcement: Any = "hard") -> Reference:
+    reference = Reference("turn", uuid7())
+    ledger.place_hold(user_id=user_id, reference=reference, amount=credits(amount), enforcement=enforcement)
+    return reference
+
+
+def settle(user_id: UUID, reference: Reference, *calls: MeteredCall) -> Settlement:
+    book = cache.current()
+    return ledger.settle(
+        user_id=user_id, reference=reference, calls=calls, pricing_version=book.pricing_version,
+        pricing_revision=book.revision,
+    )  # fmt: skip
+
+
+def charge(user_id: UUID, *pools: TokenPools, alias: str = "gpt-4o-mini") -> Settlement:
+    """A turn with these calls, held for and settled."""
+    reference = make_hold(user_id, "0", enforcement="off")
+    calls = [
+        make_call(item, alias=alias, call_index=index, turn_id=reference.id) for index, item in enumerate(pools, 1)
+    ]
+    return settle(user_id, reference, *calls)
