@@ -1,0 +1,43 @@
+"""Rooms and turns for staff: to look at. What a turn cost is in billing's pages."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from billing.admin import ReadOnlyAdmin
+from sessions_app.models import Agent, Room, Session, Turn
+
+
+@admin.register(Turn)
+class TurnAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "user_id", "mode", "status", "turn_index", "pricing_version", "error_code")
+    list_filter = ("status", "mode")
+    search_fields = ("=id", "=user_id", "=session__id")
+    search_help_text = "turn, user or session id"
+    ordering = ("-id",)
+    exclude = ("claim",)
+
+
+@admin.register(Agent)
+class AgentAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "user", "agent_key", "name", "model_alias", "deleted_at")
+    list_select_related = ("user",)
+    search_fields = ("agent_key", "=user__email")
+    ordering = ("-id",)
+
+
+@admin.register(Room)
+class RoomAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "user", "name", "mode", "deleted_at")
+    list_select_related = ("user",)
+    list_filter = ("mode",)
+    search_fields = ("name", "=user__email")
+    ordering = ("-id",)
+
+
+@admin.register(Session)
+class SessionAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "user", "room", "title", "deleted_at")
+    list_select_related = ("user", "room")
+    search_fields = ("=id", "=user__email")
+    ordering = ("-id",)

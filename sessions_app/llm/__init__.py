@@ -1,0 +1,1 @@
+"""The only door to a model provider. `gateway.complete` is the way in; read that file first."""

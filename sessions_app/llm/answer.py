@@ -1,0 +1,75 @@
+"""What has been received of one answer so far. It outlives the connection, so that a cut call is metered too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from sessions_app.llm.faults import error_frame_fault, runaway_fault
+from sessions_app.llm.frames import Frame
+from sessions_app.llm.redaction import excerpt
+from sessions_app.llm.text import TextStream, label
+
+# Far above any real answer (a token has 4 characters on average), so only who ignores `max_tokens` meets it.
+TEXT_CHARS_PER_TOKEN = 64
+TEXT_MIN_CHARS = 4_096
+MODEL_MAX_CHARS = 200
+FINISH_REASON_MAX_CHARS = 64
+
+
+class Answer:
+    """Takes frames, passes clean text on, keeps the facts for the result."""
+
+    def __init__(self, *, max_output_tokens: int, key: str, on_delta: Callable[[str], None]) -> None:
+        self.usage: dict[str, Any] | None = None
+        self.finish_reason: str | None = None
+        self.model: str | None = None
+        self.first_text_at: float | None = None
+        self._key = key
+        self._on_delta = on_delta
+        self._stream = TextStream(key)
+        self._parts: list[str] = []
+        self._room_chars = TEXT_MIN_CHARS + TEXT_CHARS_PER_TOKEN * max_output_tokens
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    @property
+    def has_text(self) -> bool:
+        return bool(self._parts)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.finish_reason is not None
+
+    def take(self, frame: Frame) -> None:
+        if frame.model is not None:
+            self.model = label(frame.model, MODEL_MAX_CHARS, self._key)
+        if frame.usage is not None:
+            # The last one wins: some providers repeat a running total with every chunk.
+            self.usage = frame.usage
+        if frame.text:
+            self._say(self._stream.feed(frame.text))
+        if frame.error is not None:
+            raise error_frame_fault(excerpt(frame.error, self._key))
+        if frame.finish_reason is not None:
+            self.finish_reason = label(frame.finish_reason, FINISH_REASON_MAX_CHARS, self._key)
+
+    def flush(self) -> None:
+        """Say what was held back. Once, when nothing more will come; harmless when repeated."""
+        self._say(self._stream.flush(), is_last=True)
+
+    def _say(self, text: str, *, is_last: bool = False) -> None:
+        is_runaway = len(text) > self._room_chars
+        text = text[: self._room_chars]
+        if text:
+            if self.first_text_at is None:
+                self.first_text_at = perf_counter()
+            self._room_chars -= len(text)
+            # Kept before it is passed on: text that a failing callback saw is billed like any other.
+            self._parts.append(text)
+            self._on_delta(text)
+        if is_runaway and not is_last:
+            raise runaway_fault()

@@ -1,0 +1,57 @@
+"""What goes into a provider call and what comes out of it: plain data, the same for every provider."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pricing.rating import TokenPools
+
+Role = Literal["system", "user", "assistant"]
+CallStatus = Literal["success", "partial", "error", "timeout", "rate_limited", "cancelled"]
+FailureCode = Literal["provider_error", "provider_unavailable", "provider_timeout"]
+UsageSource = Literal["provider", "partial", "estimated", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    provider: str
+    model: str
+    messages: tuple[Message, ...]
+    max_output_tokens: int
+    request_id: str
+    temperature: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFailure:
+    """Why a call did not end well, fit to be shown: `detail` is one sentence without keys or raw provider bodies."""
+
+    code: FailureCode
+    detail: str
+    retry_after_s: float | None
+    http_status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResult:
+    """What one call did. `text` is exactly what `on_delta` was given; `pools` is exactly what is to be billed."""
+
+    status: CallStatus
+    text: str
+    pools: TokenPools
+    usage_source: UsageSource
+    raw_usage: dict[str, Any] | None
+    provider_model: str
+    finish_reason: str | None
+    failure: ProviderFailure | None
+    usage_flags: tuple[str, ...]
+    latency_ms: int
+    first_text_ms: int | None
+    attempts: int

@@ -1,0 +1,220 @@
+"""Rooms, agents, sessions and turns coming in and going out. No business logic here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from rest_framework import serializers
+
+from config.core.fields import ClosedSerializer, TextField
+from sessions_app.models import Agent, Message, Room, RoomAgent, Session, Turn
+
+TOOLS = ("search", "file_read", "file_search")
+_ROOM_MODES = [(value, label) for value, label in Room.Mode.choices if value != Room.Mode.STANDALONE]
+
+
+class AgentOut(serializers.ModelSerializer[Agent]):
+    class Meta:
+        model = Agent
+        fields = [
+            "id", "agent_key", "name", "role_prompt", "model_alias", "tool_permissions", "created_at", "updated_at",
+        ]  # fmt: skip
+
+
+class AgentIn(ClosedSerializer):
+    agent_key = TextField(
+        trim_whitespace=False,
+        validators=[RegexValidator(r"\A[a-z0-9_]{1,32}\Z", "1 to 32 of a-z, 0-9 and _.", code="invalid")],
+    )
+    name = TextField(max_length=100, required=False)
+    role_prompt = TextField(max_length=20_000, required=False, allow_blank=True)
+    model_alias = TextField(max_length=64)
+    tool_permissions = serializers.ListField(
+        child=serializers.ChoiceField(choices=TOOLS), required=False, max_length=len(TOOLS)
+    )
+
+    def validate_tool_permissions(self, value: list[str]) -> list[str]:
+        return sorted(set(value))
+
+
+class RoomOut(serializers.ModelSerializer[Room]):
+    mode = serializers.ChoiceField(choices=_ROOM_MODES)
+
+    class Meta:
+        model = Room
+        fields = ["id", "name", "goal", "mode", "created_at", "updated_at"]
+
+
+class RoomIn(ClosedSerializer):
+    name = TextField(max_length=100)
+    goal = TextField(max_length=10_000, required=False, allow_blank=True)
+    mode = serializers.ChoiceField(choices=_ROOM_MODES, required=False)
+
+
+class RoomModeIn(ClosedSerializer):
+    mode = serializers.ChoiceField(choices=_ROOM_MODES)
+
+
+class RoomAgentOut(serializers.ModelSerializer[RoomAgent]):
+    agent_id = serializers.UUIDField()
+    agent_key = serializers.CharField(source="agent.agent_key")
+    name = serializers.CharField(source="agent.name")
+    model_alias = serializers.CharField(source="agent.model_alias")
+
+    class Meta:
+        model = RoomAgent
+        fields = ["agent_id", "agent_key", "name", "model_alias", "position"]
+
+
+class RoomAgentIn(ClosedSerializer):
+    agent_id = serializers.UUIDField()
+    position = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
+
+
+class PositionIn(ClosedSerializer):
+    position = serializers.IntegerField(min_value=0, max_value=1_000_000)
+
+
+class SessionOut(serializers.ModelSerializer[Session]):
+    room_id = serializers.SerializerMethodField()
+    agent_id = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Session
+        fields = ["id", "room_id", "agent_id", "title", "created_at"]
+
+    def get_room_id(self, session: Session) -> str | None:
+        """Null for a session with one agent alone."""
+        return None if session.room.standalone_agent_id else str(session.room_id)
+
+    def get_agent_id(self, session: Session) -> str | None:
+        """Null for a session of a room."""
+        return str(session.room.standalone_agent_id) if session.room.standalone_agent_id else None
+
+
+class SessionIn(ClosedSerializer):
+    title = TextField(max_length=200, required=False, allow_blank=True)
+
+
+class MessageOut(serializers.ModelSerializer[Message]):
+    agent_key = serializers.CharField(allow_null=True)
+    agent_name = serializers.CharField(allow_null=True)
+
+    class Meta:
+        model = Message
+        fields = ["id", "role", "agent_key", "agent_name", "content", "created_at"]
+
+    def to_representation(self, instance: Message) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        return {**shown, "agent_key": shown["agent_key"] or None, "agent_name": shown["agent_name"] or None}
+
+
+class TurnIn(ClosedSerializer):
+    """A message to the room. `on_busy`: what to do while another turn of the session runs."""
+
+    message = TextField(max_length=1_000_000, trim_whitespace=False)
+    model_alias_override = TextField(max_length=64, required=False, allow_null=True)
+    max_output_tokens = serializers.IntegerField(min_value=1, required=False)
+    on_busy = serializers.ChoiceField(choices=["reject", "wait"], default="reject")
+
+    def validate_message(self, value: str) -> str:
+        if not value.strip():
+            raise serializers.ValidationError("This field may not be blank.", code="blank")
+        return value
+
+    def validate_max_output_tokens(self, value: int) -> int:
+        if value > settings.LLM_MAX_OUTPUT_TOKENS:
+            raise serializers.ValidationError(
+                f"At most {settings.LLM_MAX_OUTPUT_TOKENS} (LLM_MAX_OUTPUT_TOKENS).", code="max_value"
+            )
+        return value
+
+
+class TurnUsageOut(serializers.Serializer[Any]):
+    credits_burned = serializers.CharField()
+    credits_charged = serializers.CharField()
+    llm_calls = serializers.IntegerField()
+    input_tokens_fresh = serializers.IntegerField()
+    input_tokens_cached = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+
+
+class NoteOut(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class TurnOut(serializers.Serializer[Any]):
+    """Shape of `turns.reading.describe`."""
+
+    id = serializers.UUIDField()
+    session_id = serializers.UUIDField()
+    turn_index = serializers.IntegerField()
+    mode = serializers.ChoiceField(choices=Room.Mode.choices)
+    status = serializers.ChoiceField(choices=Turn.Status.choices)
+    user_input = serializers.CharField()
+    messages = MessageOut(many=True)
+    usage = TurnUsageOut()
+    balance_after = serializers.CharField(allow_null=True)
+    low_balance = serializers.BooleanField(allow_null=True)
+    pricing_version = serializers.CharField()
+    pricing_revision = serializers.IntegerField()
+    provider_model = serializers.CharField(allow_null=True)
+    summary_used_fallback = serializers.BooleanField()
+    warnings = NoteOut(many=True)
+    error = NoteOut(allow_null=True)
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class EstimateOut(serializers.Serializer[Any]):
+    credits_max = serializers.CharField()
+    credits_first_call = serializers.CharField()
+    available = serializers.CharField()
+    would_be_refused = serializers.BooleanField()
+
+
+class BillWeightsOut(serializers.Serializer[Any]):
+    input_fresh = serializers.CharField()
+    input_cache_write = serializers.CharField()
+    input_cached = serializers.CharField()
+    output = serializers.CharField()
+
+
+class BillLineOut(serializers.Serializer[Any]):
+    call_index = serializers.IntegerField()
+    agent_key = serializers.CharField()
+    agent_name = serializers.CharField()
+    purpose = serializers.CharField()
+    model_alias = serializers.CharField()
+    provider_model = serializers.CharField()
+    status = serializers.CharField()
+    usage_source = serializers.CharField()
+    usage_flags = serializers.ListField(child=serializers.CharField())
+    input_tokens_fresh = serializers.IntegerField()
+    input_tokens_cached = serializers.IntegerField()
+    input_tokens_cache_write = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    reasoning_tokens = serializers.IntegerField()
+    oe_tokens = serializers.CharField()
+    multiplier = serializers.CharField()
+    credits_burned = serializers.CharField()
+    credits_charged = serializers.CharField()
+    formula = serializers.CharField()
+
+
+class BillOut(serializers.Serializer[Any]):
+    """Shape of `turns.reading.bill`."""
+
+    turn_id = serializers.UUIDField()
+    status = serializers.CharField()
+    pricing_version = serializers.CharField()
+    pricing_revision = serializers.IntegerField()
+    weights = BillWeightsOut()
+    divisor = serializers.CharField()
+    calls = BillLineOut(many=True)
+    credits_burned = serializers.CharField()
+    credits_charged = serializers.CharField()
+    balance_after = serializers.CharField(allow_null=True)

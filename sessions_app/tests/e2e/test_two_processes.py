@@ -1,0 +1,310 @@
+"""Two web processes over one database: one wallet, one price, and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import httpx
+import pytest
+from django.core.management import call_command
+
+from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
+from pricing.models import ModelPricing, PricingVersion
+from sessions_app.models import Message, Turn
+from sessions_app.tests.e2e.servers import WebProcess
+from sessions_app.tests.makers import PASSWORD, make_person, make_session
+from sessions_app.tests.scripted_provider import Reply
+from sessions_app.turns.recovery import recover_lost_turns
+
+WEB_PROCESSES = 2
+# DEBUG: the admin's cookies travel over plain HTTP.
+ENVIRONMENT = {"DEBUG": "1", "TURN_LEASE_S": "2"}
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("committed")]
+
+ONE_TOKEN = {"prompt_tokens": 0, "completion_tokens": 10_000}
+
+
+def post(web: WebProcess, person, session, **body):
+    with web.client(person.token) as client:
+        return client.post(f"/sessions/{session}/turns", json={"message": "hi", **body})
+
+
+def at_once(works):
+    barrier = threading.Barrier(len(works))
+
+    def one(work):
+        barrier.wait(timeout=30)
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(one, works))
+
+
+def test_money_for_one_turn_and_twenty_posts_from_two_processes(webs, script):
+    script.reply = Reply(usage={"prompt_tokens": 13, "completion_tokens": 1_000}, first_delay_s=0.5)
+    alice = make_person("alice", credits="0.21")
+    sessions = [make_session(alice, "solo") for _ in range(20)]
+    works = [
+        lambda n=n, session=session: post(webs[n % 2], alice, session, max_output_tokens=1_000)
+        for n, session in enumerate(sessions)
+    ]
+    answers = at_once(works)
+    assert sorted(answer.status_code for answer in answers) == [201] + [402] * 19
+    refused = next(answer for answer in answers if answer.status_code == 402).json()
+    assert (refused["balance"], refused["held"], refused["available"]) == ("0.21000000", "0.20147000", "0.00853000")
+    wallet = CreditWallet.objects.get(user_id=alice.id)
+    # (0.35 x 13 + 1000) x 2 / 10000
+    assert (wallet.balance, wallet.held) == (Decimal("0.00909000"), 0)
+    assert Turn.objects.filter(user_id=alice.id).count() == 1
+    assert CreditTransaction.objects.filter(user_id=alice.id, kind="debit").count() == 1
+
+
+def test_twenty_posts_on_one_session_make_one_turn(webs, script):
+    script.reply = Reply(first_delay_s=0.5)
+    alice = make_person("alice")
+    session = make_session(alice, "solo")
+    answers = at_once([lambda n=n: post(webs[n % 2], alice, session) for n in range(20)])
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 19
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"turn_in_progress"}
+    turn = Turn.objects.get(session_id=session)
+    assert {a.json()["turn_id"] for a in answers if a.status_code == 409} == {str(turn.id)}
+
+
+def test_twenty_posts_with_one_key_make_one_turn(webs, script):
+    script.reply = Reply(first_delay_s=0.5)
+    alice = make_person("alice")
+    session = make_session(alice, "solo")
+
+    def keyed(web):
+        with web.client(alice.token) as client:
+            return client.post(f"/sessions/{session}/turns", json={"message": "hi"}, headers={"Idempotency-Key": "one"})
+
+    answers = at_once([lambda n=n: keyed(webs[n % 2]) for n in range(20)])
+    made = [answer for answer in answers if answer.status_code == 201]
+    assert len({answer.json()["id"] for answer in made}) == 1
+    assert {a.json()["code"] for a in answers if a.status_code != 201} <= {"idempotency_in_progress"}
+    assert Turn.objects.filter(session_id=session).count() == 1
+
+
+def test_the_first_requests_of_a_new_user_make_one_wallet(webs):
+    alice = make_person("alice", credits="0")
+    CreditWallet.objects.get(user_id=alice.id)
+
+    def wallet(web):
+        with web.client(alice.token) as client:
+            return client.get("/users/me/wallet")
+
+    assert {a.status_code for a in at_once([lambda n=n: wallet(webs[n % 2]) for n in range(20)])} == {200}
+    assert CreditWallet.objects.filter(user_id=alice.id).count() == 1
+
+
+def edit_in_the_admin(web: WebProcess, alias: str, multiplier: str) -> None:
+    """Log in as a person would and save the version's page with another multiplier."""
+    staff = make_person("staff", is_staff=True, is_superuser=True)
+    version = PricingVersion.objects.get(status="active")
+    row = ModelPricing.objects.get(version=version, model_alias=alias)
+    with httpx.Client(base_url=web.url, follow_redirects=True, timeout=30) as browser:
+        page = browser.get("/admin/login/").text
+        browser.post("/admin/login/", data={**_hidden(page), "username": staff.email, "password": PASSWORD})
+        url = f"/admin/pricing/pricingversion/{version.pk}/change/"
+        page = browser.get(url).text
+        fields = _form_fields(page)
+        (name,) = [n for n, value in fields.items() if n.endswith("-id") and value == str(row.pk)]
+        fields[name.replace("-id", "-multiplier")] = multiplier
+        saved = browser.post(url, data={**fields, "_continue": "1"}, headers={"Referer": f"{web.url}{url}"})
+        assert saved.status_code == 200
+        assert "was changed successfully" in saved.text, re.findall(r'class="errorlist.*?</ul>', saved.text, re.DOTALL)
+    row.refresh_from_db()
+    assert row.multiplier == Decimal(multiplier)
+
+
+def _hidden(page: str) -> dict[str, str]:
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
+    assert token is not None
+    return {"csrfmiddlewaretoken": token[1]}
+
+
+def _form_fields(page: str) -> dict[str, str]:
+    """What a browser would send back of the page's form as it stands."""
+    from html.parser import HTMLParser
+
+    class Form(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fields: dict[str, str] = {}
+            self.select: str | None = None
+            self.area: str | None = None
+
+        def handle_starttag(self, tag, attributes):
+            a = dict(attributes)
+            if tag == "input" and a.get("name") and a.get("type") not in {"submit", "checkbox", "radio", "button"}:
+                self.fields[a["name"]] = a.get("value") or ""
+            elif tag == "input" and a.get("type") == "checkbox" and "checked" in a:
+                self.fields[a["name"]] = a.get("value") or "on"
+            elif tag == "select":
+                self.select = a.get("name")
+            elif tag == "option" and self.select and "selected" in a:
+                self.fields[self.select] = a.get("value") or ""
+            elif tag == "textarea":
+                self.area = a.get("name")
+                self.fields[self.area] = ""
+
+        def handle_data(self, data):
+            if self.area:
+                self.fields[self.area] += data.removeprefix("\n")
+
+        def handle_endtag(self, tag):
+            if tag == "textarea":
+                self.area = None
+            elif tag == "select":
+                self.select = None
+
+    form = Form()
+    form.feed(page)
+    return {name: value for name, value in form.fields.items() if "__prefix__" not in name}
+
+
+def test_a_multiplier_saved_in_the_admin_bills_every_turn_opened_after_it_at_both_processes(webs, script):
+    alice = make_person("alice", credits="100")
+    sessions = [make_session(alice, "mini", model_alias="gpt-4o-mini") for _ in range(3)]
+    script.reply = Reply(chunks=tuple("abcdefgh"), usage=ONE_TOKEN, delay_s=0.4)
+    in_flight = []
+    slow = threading.Thread(target=lambda: in_flight.append(post(webs[1], alice, sessions[0])))
+    slow.start()
+    while not Turn.objects.filter(session_id=sessions[0]).exists():
+        time.sleep(0.02)
+    edit_in_the_admin(webs[0], "gpt-4o-mini", "3.2500")
+    script.reply = Reply(usage=ONE_TOKEN)
+    after = [post(web, alice, session).json() for web, session in zip(webs, sessions[1:], strict=True)]
+    slow.join()
+    assert [turn["usage"]["credits_charged"] for turn in after] == ["3.25000000", "3.25000000"]
+    assert in_flight[0].json()["usage"]["credits_charged"] == "1.00000000"
+    revisions = [turn["pricing_revision"] for turn in after]
+    assert revisions[0] == revisions[1] > in_flight[0].json()["pricing_revision"]
+    edit_in_the_admin(webs[1], "gpt-4o-mini", "1.0000")
+
+
+def test_every_turn_opened_after_a_price_edit_is_billed_by_it_whichever_process_takes_it(webs, script):
+    script.reply = Reply(usage=ONE_TOKEN)
+    alice = make_person("alice", credits="100")
+    session = make_session(alice, "mini", model_alias="gpt-4o-mini")
+    for n in range(1, 9):
+        multiplier = Decimal(n) / 8
+        row = ModelPricing.objects.get(version__status="active", model_alias="gpt-4o-mini")
+        row.multiplier = multiplier
+        row.save()
+        for web in webs:
+            assert Decimal(post(web, alice, session).json()["usage"]["credits_charged"]) == multiplier
+
+
+def killed_in_the_second_call(provider, script, alice, session, environment):
+    """A process of its own that is killed (-9) while the second of two agents is answering."""
+    calls = []
+
+    def reply(body):
+        calls.append(body)
+        slow = len(calls) > 1
+        return Reply(chunks=("first", " answer"), usage=ONE_TOKEN, first_delay_s=30 if slow else 0)
+
+    script.reply = reply
+    victim = WebProcess(name="victim", LLM_BASE_URL=provider.base_url, LLM_API_KEY="k", **environment).start().wait()
+    lost = threading.Thread(target=lambda: _ignore_hangup(lambda: post(victim, alice, session)))
+    lost.start()
+    while len(calls) < 2:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    return victim, lost
+
+
+def _ignore_hangup(work):
+    try:
+        work()
+    except httpx.TransportError:
+        return
+
+
+def test_a_turn_recovered_after_a_kill_keeps_the_price_it_opened_at(webs, provider, script):
+    alice = make_person("alice", credits="100")
+    session = make_session(alice, "ann", "ben", model_alias="gpt-4o-mini")
+    victim, lost = killed_in_the_second_call(provider, script, alice, session, ENVIRONMENT)
+    turn = Turn.objects.get(session_id=session)
+    edit_in_the_admin(webs[0], "gpt-4o-mini", "5.0000")
+    victim.kill()
+    lost.join()
+    assert Turn.objects.get(id=turn.id).status == "running"
+    deadline = time.monotonic() + 20
+    while recover_lost_turns() == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    turn.refresh_from_db()
+    assert (turn.status, turn.error_code) == ("interrupted", "turn_interrupted")
+    events = LLMCallEvent.objects.filter(turn_id=turn.id).order_by("call_index")
+    assert [(e.status, e.usage_source, e.credits_charged) for e in events] == [
+        ("success", "provider", Decimal(1)),
+        ("error", "none", Decimal(0)),
+    ]
+    assert events[1].usage_flags == ["process_died"]
+    assert {event.multiplier for event in events} == {Decimal(1)}
+    contents = Message.objects.filter(turn_id=turn.id).order_by("id").values_list("agent_key", "content")
+    assert list(contents) == [("", "hi"), ("ann", "first answer")]
+    wallet = CreditWallet.objects.get(user_id=alice.id)
+    assert (wallet.balance, wallet.held) == (Decimal(99), 0)
+    assert CreditHold.objects.get(reference_id=turn.id).status == "settled"
+    script.reply = Reply(usage=ONE_TOKEN)
+    assert post(webs[1], alice, session).json()["usage"]["credits_charged"] == "10.00000000"
+    edit_in_the_admin(webs[1], "gpt-4o-mini", "1.0000")
+
+
+def test_a_session_blocked_by_a_dead_turn_is_free_once_its_lease_ran_out(webs, provider, script):
+    alice = make_person("alice", credits="100")
+    session = make_session(alice, "ann", "ben", model_alias="gpt-4o-mini")
+    victim, lost = killed_in_the_second_call(provider, script, alice, session, ENVIRONMENT)
+    victim.kill()
+    lost.join()
+    script.reply = Reply(usage=ONE_TOKEN)
+    assert post(webs[0], alice, session).json()["code"] == "turn_in_progress"
+    time.sleep(2.5)
+    assert post(webs[0], alice, session).status_code == 201
+    assert sorted(Turn.objects.filter(session_id=session).values_list("turn_index", "status")) == [
+        (1, "interrupted"),
+        (2, "completed"),
+    ]
+
+
+def test_settle_interrupted_is_harmless_when_nothing_is_lost(webs, capsys):
+    call_command("settle_interrupted")
+    assert capsys.readouterr().out == "0 interrupted turns settled.\n"
+
+
+def test_a_drained_process_answers_the_turn_it_runs_and_takes_no_other(provider, script):
+    script.reply = Reply(chunks=tuple("abcd"), usage=ONE_TOKEN, delay_s=0.4)
+    alice = make_person("alice", credits="100")
+    session = make_session(alice, "mini", model_alias="gpt-4o-mini")
+    web = WebProcess(name="drained", LLM_BASE_URL=provider.base_url, **ENVIRONMENT).start().wait()
+    answers = []
+    running = threading.Thread(target=lambda: answers.append(post(web, alice, session)))
+    running.start()
+    while not Turn.objects.filter(session_id=session).exists():
+        time.sleep(0.02)
+    assert web.stop() == 0
+    running.join()
+    assert (answers[0].status_code, answers[0].json()["status"]) == (201, "completed")
+    with pytest.raises(httpx.TransportError):
+        post(web, alice, session)
+
+
+def test_a_drained_process_ends_a_turn_whose_client_has_gone(provider, script):
+    script.reply = Reply(chunks=tuple("abcd"), usage=ONE_TOKEN, delay_s=0.5)
+    alice = make_person("alice", credits="100")
+    session = make_session(alice, "mini", model_alias="gpt-4o-mini")
+    web = WebProcess(name="drained", LLM_BASE_URL=provider.base_url, **ENVIRONMENT).start().wait()
+    with web.client(alice.token) as client, pytest.raises(httpx.ReadTimeout):
+        client.post(f"/sessions/{session}/turns", json={"message": "hi"}, timeout=0.6)
+    assert web.stop() == 0
+    turn = Turn.objects.get(session_id=session)
+    assert turn.status == "completed"
+    assert CreditWallet.objects.get(user_id=alice.id).balance == Decimal(99)

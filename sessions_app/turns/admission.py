@@ -1,0 +1,56 @@
+"""Admitting a turn from an async view: opened in a thread, run in this loop, waited for where the client asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from sessions_app.errors import TurnInProgress
+from sessions_app.models import Turn
+from sessions_app.turns.opening import OpenedTurn, Replayed, TurnRequest, open_turn
+from sessions_app.turns.recovery import recover
+from sessions_app.turns.registry import registry
+from sessions_app.turns.running import TurnRun
+
+# How long `"on_busy": "wait"` waits for the session's running turn, and how often it looks.
+WAIT_S = 60
+_LOOK_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The turn that a request stands for: its run where this process has it, else its stored row."""
+
+    run: TurnRun | None
+    turn: Turn | None
+    replayed: bool
+
+
+def admit(request: TurnRequest) -> OpenedTurn | Turn:
+    """Open a turn, or find the one that its key stands for. One unit of database work; raises what `open_turn` raises."""
+    opened = open_turn(request, recover=recover)
+    return Turn.objects.get(id=opened.turn_id) if isinstance(opened, Replayed) else opened
+
+
+async def start(admitting: Callable[[], Awaitable[OpenedTurn | Turn]], *, waits: Callable[[], bool]) -> Started:
+    """Start the turn that `admitting` opens, or find the one that it replays.
+
+    `waits()` says, after the first try, whether the client wants to wait for a busy session.
+    Raises: ShuttingDown, TurnInProgress, and what opening raises.
+    """
+    ours = registry()
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        ours.admit()
+        try:
+            opened = await admitting()
+            break
+        except TurnInProgress:
+            if not waits() or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(_LOOK_EVERY_S)
+    if isinstance(opened, OpenedTurn):
+        return Started(ours.start(opened), None, replayed=False)
+    return Started(ours.find(opened.id), opened, replayed=True)

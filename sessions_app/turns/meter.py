@@ -1,0 +1,107 @@
+"""A turn's meter: every call that the gateway makes is counted here, rated at the pinned price. No database, no waiting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from billing.ledger import MeteredCall
+from config.core.ids import uuid7
+from config.core.money import ZERO
+from pricing.price_book import ModelPrice, PriceBook
+from pricing.rating import TokenPools, rate
+from sessions_app.llm.types import ChatResult
+from sessions_app.turns import journal
+from sessions_app.turns.planning import Speaker
+from sessions_app.turns.rows import StepRow
+
+
+@dataclass(frozen=True, slots=True)
+class TurnIds:
+    turn_id: UUID
+    session_id: UUID
+    room_id: UUID
+    user_id: UUID
+
+
+class Meter:
+    """Steps in the order in which they began; a finished one carries its rated call."""
+
+    def __init__(self, *, ids: TurnIds, book: PriceBook, first_step_id: UUID | None = None) -> None:
+        self.ids = ids
+        self.book = book
+        self.steps: list[StepRow] = []
+        self.calls: list[MeteredCall] = []
+        self._first_step_id = first_step_id
+        self._journaled: dict[UUID, str] = {}
+
+    @property
+    def charged(self) -> Decimal:
+        """Credits that the finished calls cost, 8 places."""
+        return sum((call.rated.credits_charged for call in self.calls), ZERO)
+
+    def begin(self, speaker: Speaker, *, purpose: str) -> StepRow:
+        index = len(self.steps) + 1
+        id_ = self._first_step_id if index == 1 and self._first_step_id else uuid7()
+        step = StepRow(id_, index, speaker, purpose, "running", started_at=datetime.now(UTC))
+        self.steps.append(step)
+        return step
+
+    def finish(self, step: StepRow, result: ChatResult, *, price: ModelPrice) -> MeteredCall:
+        """Rate a call that ended, however it did."""
+        call = MeteredCall(
+            event_id=uuid7(),
+            call_index=step.step_index,
+            purpose=step.purpose,
+            provider=price.provider,
+            model_alias=price.model_alias,
+            provider_model=result.provider_model,
+            pools=result.pools,
+            rated=rate(result.pools, multiplier=price.multiplier, weights=self.book.weights),
+            multiplier=price.multiplier,
+            provider_cost_usd=price.provider_cost_usd(result.pools),
+            usage_source=result.usage_source,
+            usage_flags=result.usage_flags,
+            raw_usage=result.raw_usage,
+            latency_ms=result.latency_ms,
+            status=result.status,
+            request_id=self.request_id(step),
+            called_at=step.started_at or datetime.now(UTC),
+            room_id=self.ids.room_id,
+            session_id=self.ids.session_id,
+            turn_id=self.ids.turn_id,
+            step_id=step.id,
+            agent_id=step.speaker.agent_id,
+        )
+        self.calls.append(call)
+        self.steps[step.step_index - 1] = replace(
+            step,
+            status=result.status,
+            content=result.text,
+            error_code=result.failure.code if result.failure else "",
+            call=journal.encode(call),
+            finished_at=datetime.now(UTC),
+        )
+        return call
+
+    def lose(self, step: StepRow, *, price: ModelPrice) -> MeteredCall:
+        """A call that was running when its process died: an event without usage, billed nothing."""
+        lost = ChatResult(
+            status="error", text="", pools=TokenPools(), usage_source="none", raw_usage=None,
+            provider_model=price.provider_model, finish_reason=None, failure=None, usage_flags=("process_died",),
+            latency_ms=0, first_text_ms=None, attempts=0,
+        )  # fmt: skip
+        return self.finish(step, lost, price=price)
+
+    def request_id(self, step: StepRow) -> str:
+        """What the provider is told as X-Request-ID, and the event keeps."""
+        return f"{self.ids.turn_id}-{step.step_index}"
+
+    def unjournaled(self) -> list[StepRow]:
+        return [step for step in self.steps if self._journaled.get(step.id) != step.status]
+
+    def journaled(self, steps: list[StepRow]) -> None:
+        for step in steps:
+            self._journaled[step.id] = step.status

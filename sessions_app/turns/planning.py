@@ -1,0 +1,72 @@
+"""Who speaks in a turn, decided before anything is written: from the room's mode and the message. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from sessions_app.errors import NoRoomAgents, NoValidTaggedAgents
+
+# Not after a word character, so that an e-mail address is not a tag.
+_TAG = re.compile(r"(?<![\w@])@([A-Za-z0-9_]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """An agent as it was when the turn opened."""
+
+    agent_id: UUID
+    agent_key: str
+    agent_name: str
+    role_prompt: str
+    model_alias: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "agent_id": str(self.agent_id)}
+
+
+@dataclass(frozen=True, slots=True)
+class Warning:
+    """Said to the client in the stream and on the turn. `code` is API."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`mode` says whether a speaker hears the ones before it (`roundtable`) or answers the user alone."""
+
+    mode: str
+    speakers: tuple[Speaker, ...]
+    warnings: tuple[Warning, ...] = ()
+
+
+def plan_turn(*, mode: str, agents: Sequence[Speaker], message: str) -> Plan:
+    """The speakers of a turn: all by position in a round table, the tagged ones in a manual room, the one of its own.
+
+    Raises: NoRoomAgents, NoValidTaggedAgents.
+    """
+    if not agents:
+        raise NoRoomAgents
+    if mode == "manual":
+        return _tagged(agents, message)
+    return Plan(mode, tuple(agents))
+
+
+def _tagged(agents: Sequence[Speaker], message: str) -> Plan:
+    """One answer per tagged agent, in the order of first mention. Keys are matched whole, in any case."""
+    by_key = {agent.agent_key: agent for agent in agents}
+    tags = list(dict.fromkeys(tag.lower() for tag in _TAG.findall(message)))
+    unknown = [tag for tag in tags if tag not in by_key]
+    chosen = tuple(by_key[tag] for tag in tags if tag in by_key)
+    if not chosen:
+        raise NoValidTaggedAgents(unknown=[tag[:64] for tag in unknown[:20]], known=sorted(by_key))
+    warnings: tuple[Warning, ...] = ()
+    if unknown:
+        named = ", ".join("@" + tag[:64] for tag in unknown[:20])
+        warnings = (Warning("unknown_agent_tags", f"No agent of this room is called {named}."),)
+    return Plan("manual", chosen, warnings)

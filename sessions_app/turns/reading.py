@@ -1,0 +1,147 @@
+"""A turn as clients see it: from stored rows alone, so that a replay reads exactly as the first answer did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from billing import reports
+from config.core.errors import NotFound
+from config.core.money import ZERO, ledger_text, usage_text
+from pricing.history import book_at
+from pricing.rating import Weights
+from sessions_app.errors import TurnFailed
+from sessions_app.models import Message, Turn, TurnStep
+
+_NO_USAGE = reports.TurnUsage()
+
+
+def turn_of(*, user_id: UUID, turn_id: UUID) -> Turn:
+    """Raises: NotFound, also for another user's turn."""
+    turn = Turn.objects.filter(id=turn_id, user_id=user_id, session__deleted_at__isnull=True).first()
+    if turn is None:
+        raise NotFound
+    return turn
+
+
+def describe(turns: Sequence[Turn]) -> list[dict[str, Any]]:
+    """Turns as the API shows them. Three statements, however many turns."""
+    ids = [turn.id for turn in turns]
+    usage = reports.usage_of_turns(ids)
+    balances = reports.balances_after(reference_type="turn", reference_ids=ids)
+    messages: dict[UUID, list[Message]] = {id_: [] for id_ in ids}
+    for message in Message.objects.filter(turn_id__in=ids).order_by("id"):
+        messages[message.turn_id].append(message)
+    return [_turn(turn, usage.get(turn.id, _NO_USAGE), balances.get(turn.id), messages[turn.id]) for turn in turns]
+
+
+def answer(turn: Turn) -> dict[str, Any]:
+    """What a POST that made this turn answers. Raises: TurnFailed where no agent answered."""
+    if turn.status == Turn.Status.FAILED:
+        raise TurnFailed(code=turn.error_code, detail=turn.error_detail, turn_id=turn.id)
+    return describe([turn])[0]
+
+
+def _turn(
+    turn: Turn, usage: reports.TurnUsage, balance_after: Decimal | None, messages: list[Message]
+) -> dict[str, Any]:
+    return {
+        "id": turn.id,
+        "session_id": turn.session_id,
+        "turn_index": turn.turn_index,
+        "mode": turn.mode,
+        "status": turn.status,
+        "user_input": turn.user_input,
+        "messages": [describe_message(message) for message in messages],
+        "usage": {
+            "credits_burned": usage_text(usage.credits_burned),
+            "credits_charged": ledger_text(usage.credits_charged),
+            "llm_calls": usage.llm_calls,
+            "input_tokens_fresh": usage.input_tokens_fresh,
+            "input_tokens_cached": usage.input_tokens_cached,
+            "output_tokens": usage.output_tokens,
+        },
+        "balance_after": None if balance_after is None else ledger_text(balance_after),
+        "low_balance": None if balance_after is None else reports.is_low(balance_after),
+        "pricing_version": turn.pricing_version,
+        "pricing_revision": turn.pricing_revision,
+        "provider_model": turn.provider_model or None,
+        "summary_used_fallback": turn.summary_used_fallback,
+        "warnings": turn.warnings,
+        "error": {"code": turn.error_code, "detail": turn.error_detail} if turn.error_code else None,
+        "created_at": turn.created_at,
+        "finished_at": turn.finished_at,
+    }
+
+
+def describe_message(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "role": message.role,
+        "agent_key": message.agent_key or None,
+        "agent_name": message.agent_name or None,
+        "content": message.content,
+        "created_at": message.created_at,
+    }
+
+
+def bill(turn: Turn) -> dict[str, Any]:
+    """The itemised bill: one line per LLM call, with the formula filled in, in numbers that can be added up again."""
+    weights = book_at(turn.pricing_version, turn.pricing_revision).weights
+    names = {s.id: (s.agent_key, s.agent_name) for s in TurnStep.objects.filter(turn_id=turn.id)}
+    calls = reports.calls_of_turn(turn_id=turn.id)
+    balance = reports.balances_after(reference_type="turn", reference_ids=[turn.id]).get(turn.id)
+    return {
+        "turn_id": turn.id,
+        "status": turn.status,
+        "pricing_version": turn.pricing_version,
+        "pricing_revision": turn.pricing_revision,
+        "weights": {
+            "input_fresh": usage_text(weights.input_fresh),
+            "input_cache_write": usage_text(weights.input_cache_write),
+            "input_cached": usage_text(weights.input_cached),
+            "output": usage_text(weights.output),
+        },
+        "divisor": usage_text(weights.divisor),
+        "calls": [_line(call, *names.get(call.step_id, ("", "")), weights) for call in calls],
+        "credits_burned": usage_text(sum((call.credits_burned for call in calls), ZERO)),
+        "credits_charged": ledger_text(sum((call.credits_charged for call in calls), ZERO)),
+        "balance_after": None if balance is None else ledger_text(balance),
+    }
+
+
+def _line(call: Any, agent_key: str, agent_name: str, weights: Weights) -> dict[str, Any]:
+    return {
+        "call_index": call.call_index,
+        "agent_key": agent_key,
+        "agent_name": agent_name,
+        "purpose": call.purpose,
+        "model_alias": call.model_alias,
+        "provider_model": call.provider_model,
+        "status": call.status,
+        "usage_source": call.usage_source,
+        "usage_flags": call.usage_flags,
+        "input_tokens_fresh": call.input_tokens_fresh,
+        "input_tokens_cached": call.input_tokens_cached,
+        "input_tokens_cache_write": call.input_tokens_cache_write,
+        "output_tokens": call.output_tokens,
+        "reasoning_tokens": call.reasoning_tokens,
+        "oe_tokens": usage_text(call.oe_tokens_computed),
+        "multiplier": usage_text(call.multiplier),
+        "credits_burned": usage_text(call.credits_burned),
+        "credits_charged": ledger_text(call.credits_charged),
+        "formula": (
+            f"({_short(weights.input_fresh)} x {call.input_tokens_fresh} fresh"
+            f" + {_short(weights.input_cache_write)} x {call.input_tokens_cache_write} cache-write"
+            f" + {_short(weights.input_cached)} x {call.input_tokens_cached} cached"
+            f" + {_short(weights.output)} x {call.output_tokens} output)"
+            f" x {_short(call.multiplier)} / {_short(weights.divisor)} = {ledger_text(call.credits_charged)}"
+        ),
+    }
+
+
+def _short(value: Decimal) -> str:
+    """Without trailing zeros and without an exponent."""
+    return f"{value.normalize():f}"

@@ -1,0 +1,91 @@
+"""The turns that this process runs: held strongly, their leases renewed together, drained before the process ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from functools import partial
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from billing import ledger
+from config.core.errors import ShuttingDown
+from config.core.transactions import in_thread
+from sessions_app.turns import rows
+from sessions_app.turns.opening import OpenedTurn
+from sessions_app.turns.outcome import INTERRUPTED
+from sessions_app.turns.running import TurnRun
+
+log = structlog.get_logger(__name__)
+
+
+class Registry:
+    """One per event loop. An asyncio task is only held weakly by its loop, so the set here is what keeps turns alive."""
+
+    def __init__(self) -> None:
+        self.runs: dict[UUID, TurnRun] = {}
+        self.draining = False
+        self._heart: asyncio.Task[None] | None = None
+
+    def admit(self) -> None:
+        """Raises: ShuttingDown once draining has begun."""
+        if self.draining:
+            raise ShuttingDown
+
+    def start(self, turn: OpenedTurn) -> TurnRun:
+        run = TurnRun(turn)
+        self.runs[turn.id] = run
+        run.task = asyncio.create_task(run.run(), name=f"turn {turn.id}")
+        run.task.add_done_callback(partial(self._ended, turn.id))
+        if self._heart is None or self._heart.done():
+            self._heart = asyncio.create_task(self._beat(), name="turn heartbeat")
+        return run
+
+    def find(self, turn_id: UUID) -> TurnRun | None:
+        return self.runs.get(turn_id)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Admit nothing more and let the running turns end; those that take too long are stopped, billed and kept."""
+        self.draining = True
+        tasks = [run.task for run in self.runs.values() if run.task]
+        if not tasks:
+            return
+        log.info("draining", turns=len(tasks), timeout_s=timeout_s)
+        _, late = await asyncio.wait(tasks, timeout=timeout_s)
+        for run in list(self.runs.values()):
+            run.stop(INTERRUPTED)
+        if late:
+            await asyncio.wait(late, timeout=settings.LLM_CONNECT_TIMEOUT_S + 5)
+
+    def _ended(self, turn_id: UUID, task: asyncio.Task[None]) -> None:
+        self.runs.pop(turn_id, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The sweeper will end this turn; what its run knew and the journal did not is lost, so say it loudly.
+            log.error("turn_run_died", turn_id=str(turn_id), exc_info=error)
+
+    async def _beat(self) -> None:
+        """Renew all leases three times per lease. A turn that is no longer ours finds out at its next fence."""
+        while self.runs:
+            started = time.monotonic()
+            mine = [(run.turn.id, run.turn.lease_claim) for run in self.runs.values()]
+            try:
+                await in_thread(partial(self._renew, mine))
+            except (OperationalError, InterfaceError) as error:
+                log.warning("leases_not_renewed", turns=len(mine), error=str(error))
+            await asyncio.sleep(max(0.1, settings.TURN_LEASE_S / 3 - (time.monotonic() - started)))
+
+    def _renew(self, mine: list[tuple[UUID, UUID]]) -> None:
+        rows.renew_leases(mine)
+        ledger.renew_holds(reference_type="turn", reference_ids=[turn_id for turn_id, _ in mine])
+
+
+_registries: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = weakref.WeakKeyDictionary()
+
+
+def registry() -> Registry:
+    """The registry of the running event loop."""
+    return _registries.setdefault(asyncio.get_running_loop(), Registry())

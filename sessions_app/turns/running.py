@@ -1,0 +1,155 @@
+"""Running a turn: a task of its own, detached from the request that opened it. No transaction is open here.
+
+It ends in exactly one settlement, whatever happens: finished, failed, timed out, cancelled, drained. Only a process that
+dies leaves that to the sweeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from functools import partial
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from billing.ledger import Settlement
+from billing.reports import is_low
+from config.core.money import ZERO, ledger_text, usage_text
+from config.core.transactions import in_thread
+from sessions_app.orchestration.graph import run_graph
+from sessions_app.orchestration.state import TurnPorts
+from sessions_app.turns.asking import Asker, TurnLost
+from sessions_app.turns.event_log import EventLog
+from sessions_app.turns.meter import Meter, TurnIds
+from sessions_app.turns.opening import OpenedTurn
+from sessions_app.turns.outcome import BROKEN, INTERRUPTED, TIMED_OUT, RunReport, conclude
+from sessions_app.turns.rows import TurnEnd
+from sessions_app.turns.settling import TurnRecord, settle_turn
+
+log = structlog.get_logger(__name__)
+# While the database is away a finished turn waits here to be billed; the lease decides who bills it in the end.
+_SETTLE_PATIENCE_S = 600
+
+
+class TurnRun:
+    """One running turn of this process: its meter, its event log, and the task that ends with its settlement."""
+
+    def __init__(self, turn: OpenedTurn) -> None:
+        self.turn = turn
+        self.events = EventLog(turn.id)
+        self.report = RunReport(warnings=list(turn.prepared.plan.warnings))
+        ids = TurnIds(turn.id, turn.request.session_id, turn.prepared.room_id, turn.request.user_id)
+        self.meter = Meter(ids=ids, book=turn.prepared.book, first_step_id=turn.first_step_id)
+        self.asker = Asker(turn=turn, meter=self.meter, log_=self.events, report=self.report)
+        self.task: asyncio.Task[None] | None = None
+        self._working: asyncio.Task[None] | None = None
+
+    def stop(self, reason: str) -> None:
+        """End the run early: the provider's socket is closed, what came is kept and billed. Idempotent."""
+        if self.report.stopped_by is None:
+            self.report.stopped_by = reason
+        if self._working is not None:
+            self._working.cancel()
+
+    async def run(self) -> None:
+        structlog.contextvars.bind_contextvars(turn_id=str(self.turn.id), user_id=str(self.turn.request.user_id))
+        self._announce()
+        # A task of its own, so that stopping the work never stops the settling after it.
+        self._working = asyncio.create_task(self._work())
+        if self.report.stopped_by is not None:
+            self._working.cancel()
+        await asyncio.wait({self._working})
+        await self.asker.quiet.wait()
+        if not await self._explained(self._working):
+            self.events.emit("error", {"code": "turn_interrupted", "detail": "The turn was taken over elsewhere."})
+            return
+        await self._settle()
+
+    async def _work(self) -> None:
+        async with asyncio.timeout(settings.TURN_TIMEOUT_S):
+            await run_graph(TurnPorts(plan=self.turn.prepared.plan, ask=self.asker.ask))
+
+    async def _explained(self, work: asyncio.Task[None]) -> bool:
+        """Note why the work ended. False when the turn is not ours to settle any more."""
+        if work.cancelled():
+            self.report.stopped_by = self.report.stopped_by or INTERRUPTED
+            return True
+        error = work.exception()
+        if isinstance(error, TurnLost):
+            return False
+        if isinstance(error, TimeoutError):
+            self.report.stopped_by = TIMED_OUT
+        elif error is not None:
+            # A bug of ours or a database that is away: the turn still ends, and what ran is billed.
+            self.report.stopped_by = BROKEN
+            log.error("turn_broke", exc_info=error)
+        return True
+
+    def _announce(self) -> None:
+        request, plan = self.turn.request, self.turn.prepared.plan
+        self.events.emit(
+            "turn_started",
+            {
+                "session_id": str(request.session_id),
+                "turn_index": self.turn.prepared.next_turn_index,
+                "mode": plan.mode,
+                "agents": [
+                    {"agent_key": s.agent_key, "agent_name": s.agent_name, "model_alias": s.model_alias}
+                    for s in plan.speakers
+                ],
+            },
+        )
+        for warning in plan.warnings:
+            self.events.emit("warning", {"code": warning.code, "detail": warning.detail})
+
+    async def _settle(self) -> None:
+        end, answers = conclude(
+            steps=self.meter.steps, speakers=len(self.turn.prepared.plan.speakers), report=self.report
+        )
+        record = TurnRecord(
+            self.meter.ids, self.turn.lease_claim, self.turn.prepared.book, end,
+            self.meter.unjournaled(), list(self.meter.calls), answers,
+        )  # fmt: skip
+        settlement = await self._settled(record)
+        if settlement is None:
+            self.events.emit("error", {"code": "turn_interrupted", "detail": "The turn was settled elsewhere."})
+            return
+        self._say_end(end, settlement)
+
+    async def _settled(self, record: TurnRecord) -> Settlement | None:
+        """Settle, and keep trying while the database is away: what the provider was paid for must not be lost."""
+        deadline = time.monotonic() + _SETTLE_PATIENCE_S
+        delay_s = 0.1
+        while True:
+            try:
+                return await in_thread(partial(settle_turn, record))
+            except (OperationalError, InterfaceError) as error:
+                if time.monotonic() > deadline:
+                    log.error("settle_given_up", error=str(error))
+                    return None
+                log.warning("settle_retried", error=str(error), delay_s=round(delay_s, 1))
+                await asyncio.sleep(delay_s * random.uniform(0.8, 1.2))
+                delay_s = min(delay_s * 2, 3)
+
+    def _say_end(self, end: TurnEnd, settlement: Settlement) -> None:
+        """The terminal event, after the commit."""
+        burned = sum((call.rated.credits_burned for call in self.meter.calls), ZERO)
+        if end.status in {"failed", "interrupted"}:
+            self.events.emit("error", {"code": end.error_code, "detail": end.error_detail, "status": end.status})
+        else:
+            self.events.emit(
+                "done",
+                {
+                    "status": end.status,
+                    "provider_model": end.provider_model,
+                    "credits_burned": usage_text(burned),
+                    "credits_charged": ledger_text(settlement.charged),
+                    "balance_after": ledger_text(settlement.balance_after),
+                    "low_balance": is_low(settlement.balance_after),
+                    "summary_used_fallback": False,
+                },
+            )
+        log.info("turn_ended", status=end.status, llm_calls=len(self.meter.calls), charged=str(settlement.charged))

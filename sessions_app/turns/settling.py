@@ -1,0 +1,75 @@
+"""Settling a turn: transaction 2. The turn's own rows and all its money, together or not at all.
+
+Four statements: the fence (which also writes steps and answers), the wallet's lock, its lots and hold, one write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from billing import ledger
+from billing.ledger import MeteredCall, Reference, Settlement
+from config.core.transactions import joined_atomic, retrying
+from pricing.price_book import PriceBook
+from sessions_app.turns import rows
+from sessions_app.turns.meter import TurnIds
+from sessions_app.turns.rows import Answer, StepRow, TurnEnd
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
+    """All that settling writes of a turn, whoever settles it: the run itself or the sweeper."""
+
+    ids: TurnIds
+    claim: UUID
+    book: PriceBook
+    end: TurnEnd
+    steps: list[StepRow]
+    calls: list[MeteredCall]
+    answers: list[Answer]
+
+
+def settle_turn(record: TurnRecord) -> Settlement | None:
+    """End the turn and bill it. None when the turn is no longer ours: somebody else has settled it, nothing is written.
+
+    Locks:       turn → wallet.
+    Idempotent:  fenced by (turn, claim, running): a second try after a commit that we did not hear of writes nothing.
+    Keeps:       L1–L3, L6, L9, L10.
+    Raises:      OperationalError when the database is away or stays contended; nothing is written then.
+    """
+    settlement = retrying(lambda: _settle(record))
+    if settlement is None:
+        log.warning("turn_no_longer_ours", turn_id=str(record.ids.turn_id))
+    elif settlement.exceeded_hold:
+        log.warning(
+            "charge_above_hold",
+            turn_id=str(record.ids.turn_id),
+            charged=str(settlement.charged),
+            held=str(settlement.hold_amount),
+        )
+    return settlement
+
+
+def _settle(record: TurnRecord) -> Settlement | None:
+    with joined_atomic():
+        ours = rows.end(
+            turn_id=record.ids.turn_id,
+            claim=record.claim,
+            outcome=record.end,
+            steps=record.steps,
+            answers=record.answers,
+        )
+        if not ours:
+            return None
+        return ledger.settle(
+            user_id=record.ids.user_id,
+            reference=Reference("turn", record.ids.turn_id),
+            calls=record.calls,
+            pricing_version=record.book.pricing_version,
+            pricing_revision=record.book.revision,
+        )
