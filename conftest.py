@@ -1,4 +1,7 @@
-"""Fixtures for all tests: real PostgreSQL and Redis, and every ledger invariant checked after each test that used them."""
+"""Fixtures for all tests.
+
+Real PostgreSQL and Redis, and every ledger invariant checked after each test that used them.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,16 @@ def pytest_configure() -> None:
 def django_db_setup(
     django_test_environment: None, django_db_blocker: Any, django_db_modify_db_settings: None
 ) -> Iterator[None]:
-    """One test database a worker, with a copy of the rows that migrations made: a test that commits is undone to them."""
+    """One test database a worker, with a copy of the rows that migrations made.
+
+    A test that commits is undone to them.
+    """
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False, aliases={"default"}, serialized_aliases=set())
         _keep_migrated_rows()
     yield
     with django_db_blocker.unblock():
+        _end_other_connections()
         teardown_databases(made, verbosity=0)
 
 
@@ -50,6 +57,17 @@ def every_invariant_holds(request: pytest.FixtureRequest) -> Iterator[None]:
     from billing.invariants import check_everything_else, check_wallets
 
     assert [*check_everything_else(), *check_wallets()] == []
+
+
+def _end_other_connections() -> None:
+    """A process that a test killed may have left its connections to PostgreSQL for a moment."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 def undo_commits() -> None:

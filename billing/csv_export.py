@@ -1,4 +1,7 @@
-"""CSV answers that stream: rows are read in pieces by keyset, so a long history needs no more memory than a short one."""
+"""CSV answers that stream.
+
+Rows are read in pieces by keyset, so a long history needs no more memory than a short one.
+"""
 
 from __future__ import annotations
 

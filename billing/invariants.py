@@ -1,4 +1,6 @@
-"""L1 to L10 as functions: each looks at stored rows and yields what does not hold. `docs/ledger-invariants.md` has the list.
+"""L1 to L10 as functions.
+
+Each looks at stored rows and yields what does not hold. `docs/ledger-invariants.md` has the list.
 
 Everything is read in bounded pieces by keyset, so that a large ledger needs no more memory than a small one. Each batch
 of wallets is read in one snapshot: a settlement that commits meanwhile is seen whole or not at all.
@@ -48,7 +50,8 @@ _PER_WALLET: dict[str, str] = {
          WHERE w.id = ANY(%(wallets)s) AND (w.balance <> COALESCE(s.total, 0)
                OR w.last_seq <> COALESCE(s.top, 0) OR w.last_seq <> COALESCE(s.n, 0))
         UNION ALL
-        SELECT r.wallet_id, r.user_id, format('entry %%s: balance_after %%s, running sum %%s', r.seq, r.balance_after, r.sum)
+        SELECT r.wallet_id, r.user_id,
+               format('entry %%s: balance_after %%s, running sum %%s', r.seq, r.balance_after, r.sum)
           FROM (SELECT wallet_id, user_id, seq, balance_after,
                        SUM(amount) OVER (PARTITION BY wallet_id ORDER BY seq) AS sum
                   FROM credit_transactions WHERE wallet_id = ANY(%(wallets)s)) r
@@ -171,7 +174,7 @@ class _RepeatableRead(transaction.Atomic):
 
 
 def _rows_that_break(batch: Sequence[tuple[UUID, UUID]]) -> Iterator[Finding]:
-    parameters = {
+    parameters: dict[str, Any] = {
         "wallets": [wallet_id for wallet_id, _ in batch],
         "users": [owner for _, owner in batch],
         "grace_s": settings.SWEEP_INTERVAL_S,

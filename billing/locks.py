@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -42,7 +42,10 @@ _READ = """
 
 
 def lock_wallet(user_id: UUID) -> WalletState | None:
-    """Lock a user's wallet for the rest of the transaction; None where there is none yet. Waits at most the lock timeout."""
+    """Lock a user's wallet for the rest of the transaction.
+
+    None where there is none yet. Waits at most the lock timeout.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_LOCK, [f"{settings.DATABASE_LOCK_TIMEOUT_MS}ms", user_id])
         row = cursor.fetchone()
@@ -62,13 +65,13 @@ def read_holdings(wallet: WalletState, reference: Reference | None) -> Holdings:
     return Holdings(now, [_lot(item) for item in _json(lots) or []], _hold(_json(hold)))
 
 
-def _json(value: object) -> list[object] | None:
+def _json(value: Any) -> Any:
     # Django hands jsonb over as text, because its own JSONField decodes it.
-    return json.loads(value) if isinstance(value, str) else value  # type: ignore[return-value]
+    return json.loads(value) if isinstance(value, str) else value
 
 
-def _lot(item: object) -> Lot:
-    id_, remaining, priority, expires_at, created_at = item  # type: ignore[misc]
+def _lot(item: Any) -> Lot:
+    id_, remaining, priority, expires_at, created_at = item
     return Lot(
         UUID(id_),
         Decimal(remaining),
@@ -78,14 +81,12 @@ def _lot(item: object) -> Lot:
     )
 
 
-def _hold(item: list[object] | None) -> HoldState | None:
+def _hold(item: Any) -> HoldState | None:
     if item is None:
         return None
     id_, amount, status, charged, balance_after = item
-    return HoldState(
-        UUID(str(id_)),
-        Decimal(str(amount)),
-        str(status),
-        None if charged is None else Decimal(str(charged)),
-        None if balance_after is None else Decimal(str(balance_after)),
-    )
+    return HoldState(UUID(id_), Decimal(amount), status, _decimal(charged), _decimal(balance_after))
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

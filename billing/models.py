@@ -1,4 +1,6 @@
-"""The money tables. Rows are written by `billing.ledger` alone; `billing.triggers` holds what the database itself refuses.
+"""The money tables.
+
+Rows are written by `billing.ledger` alone; `billing.triggers` holds what the database itself refuses.
 
 User, room, session and turn ids are plain UUIDs: no foreign key leads out of billing, because money rows outlive
 everything else.

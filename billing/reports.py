@@ -21,7 +21,10 @@ from config.core.money import ZERO
 
 @dataclass(frozen=True, slots=True)
 class WalletSummary:
-    """A wallet as its owner sees it. Credits at 8 places. Expired lots are left out of `available` before they are posted."""
+    """A wallet as its owner sees it.
+
+    Credits at 8 places. Expired lots are left out of `available` before they are posted.
+    """
 
     balance: Decimal
     held: Decimal
@@ -54,7 +57,10 @@ def wallet_summary(*, user_id: UUID) -> WalletSummary:
 
 @dataclass(frozen=True, slots=True)
 class TurnUsage:
-    """What a turn used and what it cost: `credits_burned` adds the events' 4 places, `credits_charged` the debits' 8."""
+    """What a turn used and what it cost.
+
+    `credits_burned` adds the events' 4 places, `credits_charged` the debits' 8.
+    """
 
     llm_calls: int = 0
     input_tokens_fresh: int = 0
@@ -79,7 +85,7 @@ def usage_of_turns(turn_ids: Iterable[UUID]) -> dict[UUID, TurnUsage]:
         )
     )
     return {
-        row["turn_id"]: TurnUsage(
+        UUID(str(row["turn_id"])): TurnUsage(
             row["llm_calls"], row["fresh"], row["cached"], row["output"], row["burned"], row["charged"]
         )
         for row in rows

@@ -204,6 +204,9 @@ class EnforcementIn(ClosedSerializer):
 
 class EnforcementOut(serializers.Serializer[Any]):
     enforcement = serializers.ChoiceField(choices=Enforcement.choices)
-    source = serializers.ChoiceField(choices=["override", "environment"])
     environment = serializers.ChoiceField(choices=Enforcement.choices)
     updated_by = serializers.CharField(allow_null=True)
+
+    def get_fields(self) -> dict[str, Any]:
+        # A field named `source` would hide the one that every serializer field has.
+        return {**super().get_fields(), "source": serializers.ChoiceField(choices=["override", "environment"])}

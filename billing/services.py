@@ -18,6 +18,7 @@ from billing.csv_export import stream_csv
 from billing.errors import WalletBusy
 from billing.models import CreditTransaction
 from billing.serializers import TransactionOut, UsageOut, UsageSumsOut
+from config.core.callers import caller_id
 from config.core.errors import NotFound
 from config.core.idempotency import claim_of, once
 from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, retrying, sqlstate
@@ -55,7 +56,7 @@ def move_credits(
     def make() -> UUID:
         return move(
             user_id=user_id,
-            initiated_by=str(request.user.pk),
+            initiated_by=str(caller_id(request)),
             idempotency_key=claim.key if claim else None,
             **body.validated_data,
         )

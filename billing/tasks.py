@@ -11,14 +11,14 @@ from billing.invariants import check_everything_else, check_wallets
 log = structlog.get_logger(__name__)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def expire_grants() -> None:
     wallets, entries = expire_due()
     if entries:
         log.info("grants_expired", wallets=wallets, entries=entries)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def check_ledger() -> int:
     """Nightly. Findings are logged as errors, one line each; the number is returned."""
     found = 0

@@ -5,7 +5,13 @@ Each names its invariant (docs/ledger-invariants.md) in the error, so that a vio
 
 from __future__ import annotations
 
+from typing import Any
+
 import pgtrigger
+
+
+def _update_of(*columns: str) -> Any:
+    return pgtrigger.UpdateOf(*columns)  # type: ignore[no-untyped-call]
 
 
 def append_only() -> pgtrigger.Trigger:
@@ -58,9 +64,10 @@ def holds_agree_with_wallet() -> pgtrigger.Trigger:
     """L2 from the other side: a hold cannot open, grow or close without the wallet's `held` moving with it."""
     return _deferred(
         "hold_agrees",
-        pgtrigger.Insert | pgtrigger.UpdateOf("amount", "status", "wallet_id"),
+        pgtrigger.Insert | _update_of("amount", "status", "wallet_id"),
         """
-        SELECT COALESCE(SUM(amount), 0) INTO total FROM credit_holds WHERE wallet_id = NEW.wallet_id AND status = 'open';
+        SELECT COALESCE(SUM(amount), 0) INTO total FROM credit_holds
+            WHERE wallet_id = NEW.wallet_id AND status = 'open';
         IF total <> (SELECT held FROM credit_wallets WHERE id = NEW.wallet_id) THEN
             RAISE EXCEPTION 'L2: open holds of wallet % come to %', NEW.wallet_id, total USING ERRCODE = '23514';
         END IF;
@@ -74,7 +81,7 @@ def lots_agree_with_wallet() -> pgtrigger.Trigger:
     """L9 from the other side: a lot cannot appear, shrink or grow without the balance moving with it."""
     return _deferred(
         "lots_agree",
-        pgtrigger.Insert | pgtrigger.UpdateOf("amount", "remaining", "user_id"),
+        pgtrigger.Insert | _update_of("amount", "remaining", "user_id"),
         """
         SELECT COALESCE(SUM(remaining), 0) INTO total FROM credit_grants
             WHERE user_id = NEW.user_id AND remaining > 0;

@@ -51,7 +51,10 @@ class UsageQuery:
 
 
 def usage_report(query: UsageQuery) -> dict[str, Any]:
-    """`{"totals", "breakdown", "buckets"}`; the buckets, like the breakdown, add up to the totals. Empty ones are left out."""
+    """`{"totals", "breakdown", "buckets"}`.
+
+    The buckets, like the breakdown, add up to the totals. Empty ones are left out.
+    """
     events = _events(query)
     columns = {name: F(GROUPS[name]) for name in query.group_by if GROUPS[name] != name}
     names = [name for name in query.group_by if name not in columns]

@@ -29,6 +29,7 @@ from billing.serializers import (
 )
 from billing.services import move_credits, usage_csv, wallet_of_user
 from billing.usage import UsageQuery, usage_report
+from config.core.callers import caller_id
 from config.core.openapi import problems
 from users.permissions import IsStaffOrAdmin, require_permission
 
@@ -43,8 +44,8 @@ class MyWalletView(APIView):
     @extend_schema(operation_id="wallet", responses={200: WalletOut, **problems("401 not_authenticated")})
     def get(self, request: Request) -> Response:
         """Balance, what running turns hold of it, what is free, and the grants that are left."""
-        ledger.get_or_create_wallet(user_id=request.user.pk)
-        return Response(WalletOut(wallet_of_user(request.user.pk)).data)
+        ledger.get_or_create_wallet(user_id=caller_id(request))
+        return Response(WalletOut(wallet_of_user(caller_id(request))).data)
 
 
 class MyTransactionsView(ListAPIView[CreditTransaction]):
@@ -68,7 +69,7 @@ class MyTransactionsView(ListAPIView[CreditTransaction]):
         query.is_valid(raise_exception=True)
         names = {"kind": "kind", "from": "created_at__gte", "to": "created_at__lt"}
         filters = {names[name]: value for name, value in query.validated_data.items()}
-        return CreditTransaction.objects.filter(user_id=self.request.user.pk, **filters)
+        return CreditTransaction.objects.filter(user_id=caller_id(self.request), **filters)
 
     def _csv(self) -> HttpResponseBase:
         entries = self.get_queryset().order_by("-seq")
@@ -107,7 +108,7 @@ class MyUsageView(APIView):
                 tz=data["tz"],
                 bucket=data["bucket"],
                 group_by=data["group_by"],
-                user_id=request.user.pk,
+                user_id=caller_id(request),
             )  # fmt: skip
         )
         if wants_csv(request):
@@ -182,7 +183,7 @@ class EnforcementView(APIView):
         require_permission(request, "billing.change_enforcementoverride")
         body = EnforcementIn(data=request.data)
         body.is_valid(raise_exception=True)
-        enforcement.set_override(enforcement=body.validated_data["enforcement"], updated_by=str(request.user.pk))
+        enforcement.set_override(enforcement=body.validated_data["enforcement"], updated_by=str(caller_id(request)))
         return Response(EnforcementOut(enforcement.describe()).data)
 
     @extend_schema(operation_id="clear_enforcement", responses={200: EnforcementOut, **problems("403 admin_required")})

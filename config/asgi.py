@@ -14,7 +14,7 @@ from django.core.asgi import get_asgi_application
 
 _django = get_asgi_application()
 
-from config.core.body_limit import BodyLimit
-from config.lifespan import Lifespan
+from config.core.body_limit import BodyLimit  # noqa: E402 - apps must be ready first
+from config.lifespan import Lifespan  # noqa: E402
 
 application = Lifespan(BodyLimit(_django))

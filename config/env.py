@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -14,7 +14,8 @@ env = environ.Env()
 
 
 def text(name: str, default: str = "") -> str:
-    return str(env.str(name, default=default)).strip()
+    """A variable as it stands. Not through `env.str`, which takes a value with a leading `$` for another's name."""
+    return str(env.ENVIRON.get(name, default)).strip()
 
 
 def flag(name: str, *, default: bool) -> bool:
@@ -93,7 +94,11 @@ def json_object(name: str) -> dict[str, Any]:
 
 def http_url(name: str) -> str:
     raw = text(name)
-    if raw and (urlsplit(raw).scheme not in {"http", "https"} or not urlsplit(raw).netloc):
+    try:
+        parts = urlsplit(raw)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}: not a URL") from None
+    if raw and (parts.scheme not in {"http", "https"} or not parts.netloc):
         raise ImproperlyConfigured(f"{name}: expected an http or https URL")
     return raw.rstrip("/")
 
@@ -103,12 +108,13 @@ def database(name: str) -> dict[str, Any] | None:
     raw = text(name)
     if not raw:
         return None
+    # Judged before it is parsed: environ would warn of another scheme with the whole URL, password included.
+    if raw.split("://")[0] not in {"postgres", "postgresql", "psql", "pgsql"}:
+        raise ImproperlyConfigured(f"{name}: only PostgreSQL is supported, as postgres://user:password@host:port/name")
     try:
         config: dict[str, Any] = dict(environ.Env.db_url_config(raw))
     except (ValueError, KeyError, ImproperlyConfigured):
-        # The URL holds a password, so it is not repeated.
         raise ImproperlyConfigured(f"{name}: not a database URL") from None
-    if "postgres" not in str(config.get("ENGINE", "")):
-        raise ImproperlyConfigured(f"{name}: only PostgreSQL is supported")
+    config["HOST"] = unquote(str(config.get("HOST") or ""))
     config["ENGINE"] = "django.db.backends.postgresql"
     return config

@@ -32,7 +32,10 @@ class HealthView(APIView):
 
     @extend_schema(operation_id="health", responses={200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT}, auth=[])
     def get(self, request: Request) -> Response:
-        """Database, Redis, worker, and the price version and revision that this process serves. 503 without database."""
+        """Database, Redis, worker, and the price version and revision that this process serves.
+
+        503 without database.
+        """
         checks = health_checks()
         states = [checks["database"], checks["redis"], checks["worker"], checks["pricing"]["status"]]
         body = {

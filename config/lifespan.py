@@ -44,7 +44,7 @@ class Lifespan:
         from pricing import cache
         from sessions_app.orchestration import graph
 
-        assert graph.GRAPH is not None
+        log.info("starting", graph=type(graph.GRAPH).__name__)
         cache.start_listener()
         # Not awaited: a database that is away must not keep the process from answering `/health`.
         task = asyncio.create_task(self._sweep(), name="sweep at start")

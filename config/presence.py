@@ -1,4 +1,7 @@
-"""Who is there: Redis, and the worker's sign of life in it. Only `/health` looks; nothing that matters depends on it."""
+"""Who is there.
+
+Redis, and the worker's sign of life in it. Only `/health` looks; nothing that matters depends on it.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ VERSION = "0.1.0"
 DEBUG = env.flag("DEBUG", default=False)
 SECRET_KEY = env.text("SECRET_KEY")
 if DEBUG and not SECRET_KEY:
-    SECRET_KEY = "django-insecure-for-development-only-never-in-production"
+    SECRET_KEY = "django-insecure-for-development-only-never-in-production"  # noqa: S105
 if not DEBUG and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5 or SECRET_KEY.startswith("django-insecure-")):
     raise ImproperlyConfigured("SECRET_KEY: needs at least 50 random characters (the rule of Django's check W009)")
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "*" if DEBUG else "localhost,127.0.0.1,[::1]")
@@ -136,6 +136,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 AUTH_ALLOW_SIGNUP = env.flag("AUTH_ALLOW_SIGNUP", default=False)
 AUTH_JWT_SECRET = env.text("AUTH_JWT_SECRET")
+if AUTH_JWT_SECRET and len(AUTH_JWT_SECRET.encode()) < 32:
+    raise ImproperlyConfigured("AUTH_JWT_SECRET: needs at least 32 bytes, or HS256 can be guessed")
 AUTH_JWT_AUDIENCE = env.text("AUTH_JWT_AUDIENCE")
 AUTH_JWT_ISSUER = env.text("AUTH_JWT_ISSUER")
 ADMIN_USER_IDS = frozenset(env.names("ADMIN_USER_IDS"))
@@ -181,7 +183,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["users.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["config.core.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "config.core.paging.KeysetPagination",
     "DEFAULT_SCHEMA_CLASS": "config.core.openapi.ProblemAutoSchema",
     "EXCEPTION_HANDLER": "config.core.problems.exception_handler",

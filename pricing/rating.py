@@ -32,7 +32,7 @@ class TokenPools:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much a token of each pool counts, in output-equivalent (OE) tokens, and how many OE tokens a credit buys."""
+    """What a token of each pool counts, in output-equivalent (OE) tokens, and how many OE tokens a credit buys."""
 
     input_fresh: Decimal = Decimal("0.35")
     input_cache_write: Decimal = Decimal("0.35")
@@ -68,14 +68,19 @@ def rate(pools: TokenPools, *, multiplier: Decimal, weights: Weights) -> Rated:
 
 
 def bound(*, input_tokens: int, output_tokens: int, multiplier: Decimal, weights: Weights) -> Decimal:
-    """The most that a call of this size can cost, in credits at 8 places, rounded up: all input counts as the dearest pool."""
+    """The most that a call of this size can cost: credits at 8 places, rounded up, all input in the dearest pool."""
     dearest = max(weights.input_fresh, weights.input_cache_write, weights.input_cached)
     exact = EXACT.multiply(dearest * input_tokens + weights.output * output_tokens, multiplier)
     return ledger_up(EXACT.divide(exact, weights.divisor))
 
 
-def affordable_output_tokens(*, credits: Decimal, input_tokens: int, multiplier: Decimal, weights: Weights) -> int | None:
-    """The largest output whose `bound` fits the credits: None when nothing limits it (a free alias), -1 when even the input does not fit."""
+def affordable_output_tokens(
+    *, credits: Decimal, input_tokens: int, multiplier: Decimal, weights: Weights
+) -> int | None:
+    """The largest output whose `bound` fits the credits.
+
+    None when nothing limits it (a free alias), -1 when even the input does not fit.
+    """
     if multiplier == 0 or weights.output == 0:
         return None
     dearest = max(weights.input_fresh, weights.input_cache_write, weights.input_cached)

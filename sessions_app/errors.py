@@ -43,7 +43,7 @@ class ContextBudgetExceeded(DomainError):
 
     def __init__(self, *, model_alias: str, needed_tokens: int, context_tokens: int) -> None:
         super().__init__(
-            f"The message and the agent's role need up to {needed_tokens} tokens; {model_alias} reads {context_tokens}.",
+            f"Message and role need up to {needed_tokens} tokens; {model_alias} reads {context_tokens}.",
             model_alias=model_alias,
             needed_tokens=needed_tokens,
             context_tokens=context_tokens,

@@ -90,7 +90,10 @@ def delete_room(room: Room) -> None:
 
 
 def seat_agent(room: Room, *, agent_id: UUID, position: int | None) -> RoomAgent:
-    """Put an agent into a room, at the end unless told otherwise. Raises: NotFound, ValidationFailed when it sits there."""
+    """Put an agent into a room, at the end unless told otherwise.
+
+    Raises: NotFound, ValidationFailed when it sits there.
+    """
     agent = agent_of(user_id=room.user_id, agent_id=agent_id)
     with transaction.atomic():
         if position is None:

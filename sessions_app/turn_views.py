@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.core.async_views import AsyncAPIView
+from config.core.callers import caller_id
 from config.core.idempotency import claim_of
 from config.core.openapi import problems
 from config.core.paging import KeysetPagination
@@ -73,7 +74,7 @@ def _turn_request(request: Request, session_id: UUID) -> tuple[TurnRequest, bool
     body.is_valid(raise_exception=True)
     data = body.validated_data
     asked = TurnRequest(
-        user_id=request.user.pk,
+        user_id=caller_id(request),
         session_id=session_id,
         message=data["message"],
         max_output_tokens=data.get("max_output_tokens") or settings.LLM_MAX_OUTPUT_TOKENS,
@@ -105,7 +106,7 @@ class TurnsView(_PostsTurn):
         """The turns of a session, newest first."""
 
         def unit() -> Response:
-            session = session_of(user_id=request.user.pk, session_id=session_id)
+            session = session_of(user_id=caller_id(request), session_id=session_id)
             paginator = KeysetPagination()
             rows = paginator.paginate_queryset(Turn.objects.filter(session=session), request, self)
             return paginator.get_paginated_response(TurnOut(describe(rows or []), many=True).data)
@@ -123,7 +124,7 @@ class TurnsView(_PostsTurn):
             # Watching, not awaiting its task: a client that goes away cancels this view, never the turn.
             async for _ in started.run.events.watch():
                 pass
-            turn_id = started.run.turn.id
+            turn_id = started.turn_id
         else:
             turn_id = _ended(started).id
         shown = await in_thread(lambda: answer(Turn.objects.get(id=turn_id)))
@@ -132,9 +133,8 @@ class TurnsView(_PostsTurn):
 
 def _ended(started: Started) -> Turn:
     """The stored turn of a replay. Raises: IdempotencyInProgress while it runs."""
-    assert started.turn is not None
-    if started.turn.status in {Turn.Status.QUEUED, Turn.Status.RUNNING}:
-        raise IdempotencyInProgress(started.turn.id)
+    if started.turn is None or started.turn.status in {Turn.Status.QUEUED, Turn.Status.RUNNING}:
+        raise IdempotencyInProgress(started.turn_id)
     return started.turn
 
 
@@ -178,7 +178,7 @@ class TurnView(APIView):
     @extend_schema(operation_id="turn", responses={200: TurnOut, **problems("401 not_authenticated", "404 not_found")})
     def get(self, request: Request, turn_id: UUID) -> Response:
         """A turn: status, answers, usage and cost."""
-        turn = turn_of(user_id=request.user.pk, turn_id=turn_id)
+        turn = turn_of(user_id=caller_id(request), turn_id=turn_id)
         return Response(TurnOut(describe([turn])[0]).data)
 
 
@@ -188,7 +188,7 @@ class TurnBillView(APIView):
     )
     def get(self, request: Request, turn_id: UUID) -> Response:
         """The itemised bill: one line per LLM call, with the formula filled in."""
-        return Response(BillOut(bill(turn_of(user_id=request.user.pk, turn_id=turn_id))).data)
+        return Response(BillOut(bill(turn_of(user_id=caller_id(request), turn_id=turn_id))).data)
 
 
 class TurnEstimateView(APIView):

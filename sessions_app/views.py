@@ -8,11 +8,11 @@ from uuid import UUID
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import viewsets
-from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
+from config.core.callers import caller_id
 from config.core.openapi import problems
 from sessions_app import services
 from sessions_app.models import Agent, Message, Room, RoomAgent, Session
@@ -44,8 +44,7 @@ class OwnedViewSet(viewsets.GenericViewSet[Any]):
 
     def page(self, queryset: QuerySet[Any]) -> Response:
         rows = self.paginate_queryset(queryset)
-        assert isinstance(self.paginator, BasePagination)
-        return self.paginator.get_paginated_response(self.get_serializer(rows, many=True).data)
+        return self.get_paginated_response(self.get_serializer(rows, many=True).data)
 
 
 class AgentViewSet(OwnedViewSet):
@@ -53,10 +52,10 @@ class AgentViewSet(OwnedViewSet):
     queryset = Agent.objects.all()
 
     def get_queryset(self) -> QuerySet[Agent]:
-        return Agent.objects.filter(user_id=self.request.user.pk, deleted_at__isnull=True)
+        return Agent.objects.filter(user_id=caller_id(self.request), deleted_at__isnull=True)
 
     def _agent(self, agent_id: UUID) -> Agent:
-        return services.agent_of(user_id=self.request.user.pk, agent_id=agent_id)
+        return services.agent_of(user_id=caller_id(self.request), agent_id=agent_id)
 
     @extend_schema(operation_id="agents", responses={200: AgentOut(many=True), **_ERRORS})
     def list(self, request: Request) -> Response:
@@ -70,7 +69,7 @@ class AgentViewSet(OwnedViewSet):
     )
     def create(self, request: Request) -> Response:
         """Make an agent. `agent_key` is what `@tags` name; it is yours alone."""
-        agent = services.create_agent(user_id=request.user.pk, fields=_valid(AgentIn(data=request.data)))
+        agent = services.create_agent(user_id=caller_id(request), fields=_valid(AgentIn(data=request.data)))
         return Response(AgentOut(agent).data, status=201)
 
     @extend_schema(operation_id="agent", responses={200: AgentOut, **_ERRORS})
@@ -97,10 +96,12 @@ class RoomViewSet(OwnedViewSet):
     queryset = Room.objects.all()
 
     def get_queryset(self) -> QuerySet[Room]:
-        return Room.objects.filter(user_id=self.request.user.pk, deleted_at__isnull=True, standalone_agent__isnull=True)
+        return Room.objects.filter(
+            user_id=caller_id(self.request), deleted_at__isnull=True, standalone_agent__isnull=True
+        )
 
     def _room(self, room_id: UUID) -> Room:
-        return services.room_of(user_id=self.request.user.pk, room_id=room_id)
+        return services.room_of(user_id=caller_id(self.request), room_id=room_id)
 
     @extend_schema(operation_id="rooms", responses={200: RoomOut(many=True), **_ERRORS})
     def list(self, request: Request) -> Response:
@@ -110,7 +111,7 @@ class RoomViewSet(OwnedViewSet):
     @extend_schema(operation_id="create_room", request=RoomIn, responses={201: RoomOut, **_ERRORS})
     def create(self, request: Request) -> Response:
         """Make a room."""
-        room = services.create_room(user_id=request.user.pk, fields=_valid(RoomIn(data=request.data)))
+        room = services.create_room(user_id=caller_id(request), fields=_valid(RoomIn(data=request.data)))
         return Response(RoomOut(room).data, status=201)
 
     @extend_schema(operation_id="room", responses={200: RoomOut, **_ERRORS})
@@ -143,7 +144,7 @@ class RoomAgentViewSet(OwnedViewSet):
     keyset_ordering = "position"
 
     def _room(self, room_id: UUID) -> Room:
-        return services.room_of(user_id=self.request.user.pk, room_id=room_id)
+        return services.room_of(user_id=caller_id(self.request), room_id=room_id)
 
     @extend_schema(operation_id="room_agents", responses={200: RoomAgentOut(many=True), **_ERRORS})
     def list(self, request: Request, room_id: UUID) -> Response:
@@ -181,13 +182,13 @@ class RoomSessionViewSet(OwnedViewSet):
     @extend_schema(operation_id="room_sessions", responses={200: SessionOut(many=True), **_ERRORS})
     def list(self, request: Request, room_id: UUID) -> Response:
         """The sessions of a room, newest first."""
-        room = services.room_of(user_id=request.user.pk, room_id=room_id)
+        room = services.room_of(user_id=caller_id(request), room_id=room_id)
         return self.page(Session.objects.select_related("room").filter(room=room, deleted_at__isnull=True))
 
     @extend_schema(operation_id="open_room_session", request=SessionIn, responses={201: SessionOut, **_ERRORS})
     def create(self, request: Request, room_id: UUID) -> Response:
         """Start a session in a room."""
-        room = services.room_of(user_id=request.user.pk, room_id=room_id)
+        room = services.room_of(user_id=caller_id(request), room_id=room_id)
         session = services.open_room_session(room, **_valid(SessionIn(data=request.data)))
         return Response(SessionOut(session).data, status=201)
 
@@ -199,14 +200,14 @@ class AgentSessionViewSet(OwnedViewSet):
     @extend_schema(operation_id="agent_sessions", responses={200: SessionOut(many=True), **_ERRORS})
     def list(self, request: Request, agent_id: UUID) -> Response:
         """The sessions with one agent alone, newest first."""
-        agent = services.agent_of(user_id=request.user.pk, agent_id=agent_id)
+        agent = services.agent_of(user_id=caller_id(request), agent_id=agent_id)
         sessions = Session.objects.select_related("room").filter(room__standalone_agent=agent, deleted_at__isnull=True)
         return self.page(sessions)
 
     @extend_schema(operation_id="open_agent_session", request=SessionIn, responses={201: SessionOut, **_ERRORS})
     def create(self, request: Request, agent_id: UUID) -> Response:
         """Start a session with one agent alone."""
-        agent = services.agent_of(user_id=request.user.pk, agent_id=agent_id)
+        agent = services.agent_of(user_id=caller_id(request), agent_id=agent_id)
         session = services.open_agent_session(agent, **_valid(SessionIn(data=request.data)))
         return Response(SessionOut(session).data, status=201)
 
@@ -216,7 +217,7 @@ class SessionViewSet(OwnedViewSet):
     queryset = Session.objects.all()
 
     def _session(self, session_id: UUID) -> Session:
-        return services.session_of(user_id=self.request.user.pk, session_id=session_id)
+        return services.session_of(user_id=caller_id(self.request), session_id=session_id)
 
     @extend_schema(operation_id="session", responses={200: SessionOut, **_ERRORS})
     def retrieve(self, request: Request, session_id: UUID) -> Response:
@@ -234,5 +235,4 @@ class SessionViewSet(OwnedViewSet):
         """The shared conversation, newest first."""
         messages = Message.objects.filter(session=self._session(session_id))
         rows = self.paginate_queryset(messages)
-        assert self.paginator is not None
-        return self.paginator.get_paginated_response([describe_message(row) for row in rows or []])
+        return self.get_paginated_response([describe_message(row) for row in rows or []])

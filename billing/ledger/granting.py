@@ -60,7 +60,9 @@ def grant(
 def adjust(
     *, user_id: UUID, amount: Decimal, reason: str, initiated_by: str, idempotency_key: str | None = None
 ) -> UUID:
-    """Correct a balance by a signed amount; returns the id of the entry. A positive one makes a lot, a negative one burns lots.
+    """Correct a balance by a signed amount.
+
+    Returns the id of the entry. A positive one makes a lot, a negative one burns lots.
 
     Units:       credits, not 0, 8 places. A negative adjustment may overdraw: that is what correcting can mean.
     Locks:       the wallet row.

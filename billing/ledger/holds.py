@@ -1,4 +1,7 @@
-"""Holds: credits reserved before a provider is called. Placed, extended, renewed; settled and released in `settling`."""
+"""Holds.
+
+Credits reserved before a provider is called. Placed, extended, renewed; settled and released in `settling`.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,9 @@ def place_hold(*, user_id: UUID, reference: Reference, amount: Decimal, enforcem
 
 
 def extend_hold(*, user_id: UUID, reference: Reference, amount: Decimal, enforcement: Enforcement) -> None:
-    """Let an open hold reserve `amount` in all: what the finished calls cost and what the next one may. It never shrinks.
+    """Let an open hold reserve `amount` in all.
+
+    What the finished calls cost and what the next one may. It never shrinks.
 
     Units:       credits, >= 0, 8 places.
     Locks:       the wallet row.

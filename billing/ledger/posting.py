@@ -37,7 +37,9 @@ def burning_order(lot: Lot) -> tuple[int, datetime, datetime, UUID]:
 
 
 class Posting:
-    """A wallet in the course of one transaction. Start it under the wallet's lock, post, then hand `changes` to the writer.
+    """A wallet in the course of one transaction.
+
+    Start it under the wallet's lock, post, then hand `changes` to the writer.
 
     `now` becomes the `created_at` of every row: the time after the lock was won, so it grows with `seq`.
     """
@@ -62,7 +64,10 @@ class Posting:
 
     def credit(self, lot: NewLot, *, kind: EntryKind, reference: Reference, reason: str, initiated_by: str,
                idempotency_key: str | None = None) -> Entry:  # fmt: skip
-        """Add a lot. It first repays an overdraft: that part is allocated to its own entry and cannot be burnt again."""
+        """Add a lot.
+
+        It first repays an overdraft: that part is allocated to its own entry and cannot be burnt again.
+        """
         repaid = min(lot.amount, max(ZERO, -self.balance))
         entry = self._entry(kind=kind, amount=lot.amount, reference=reference, grant_id=lot.id, reason=reason,
                             initiated_by=initiated_by, idempotency_key=idempotency_key)  # fmt: skip
@@ -87,7 +92,10 @@ class Posting:
         return entry
 
     def expire(self) -> list[Entry]:
-        """Post what has expired: per lot min(remaining, what no open hold reserves). The rest waits for the holds to close."""
+        """Post what has expired.
+
+        Per lot min(remaining, what no open hold reserves). The rest waits for the holds to close.
+        """
         entries = []
         for lot in self.lots:
             if lot.expires_at is None or lot.expires_at > self.now:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from billing.errors import HoldClosed
 from billing.ledger.posting import Posting
-from billing.ledger.states import HoldChange, MeteredCall, Reference, Settlement
+from billing.ledger.states import HoldChange, HoldState, MeteredCall, Reference, Settlement
 from billing.ledger.wallets import get_or_create_wallet
 from billing.ledger.writing import event_row, write
 from billing.locks import read_holdings
@@ -35,9 +35,7 @@ def settle(
         if hold is None:
             raise HoldClosed
         if hold.status != "open":
-            assert hold.charged is not None
-            assert hold.balance_after is not None
-            return Settlement(hold.charged, hold.balance_after, hold.amount, settled_now=False)
+            return _settled_before(hold)
         posting = Posting(wallet=wallet, lots=lots, now=now)
         charged = ZERO
         for call in calls:
@@ -62,3 +60,9 @@ def settle(
         )
         write(posting)
         return Settlement(charged, posting.balance, hold.amount, settled_now=True)
+
+
+def _settled_before(hold: HoldState) -> Settlement:
+    if hold.charged is None or hold.balance_after is None:
+        raise HoldClosed
+    return Settlement(hold.charged, hold.balance_after, hold.amount, settled_now=False)

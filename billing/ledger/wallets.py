@@ -7,6 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
+from billing.errors import WalletBusy
 from billing.ledger.chain import seed_hash
 from billing.ledger.posting import Posting
 from billing.ledger.states import NewLot, Reference, WalletState
@@ -19,7 +20,9 @@ WELCOME_CAMPAIGN = "welcome"
 
 
 def get_or_create_wallet(*, user_id: UUID) -> WalletState:
-    """The user's wallet, made with `BETA_GRANT_CREDITS` if there is none; locked until the surrounding transaction ends.
+    """The user's wallet, made with `BETA_GRANT_CREDITS` if there is none.
+
+    Locked until the surrounding transaction ends.
 
     Locks:       the wallet row.
     Idempotent:  on user_id; of twenty first requests at once one makes the wallet and its grant.
@@ -31,9 +34,7 @@ def get_or_create_wallet(*, user_id: UUID) -> WalletState:
             return wallet
         if _insert_wallet(user_id) and settings.BETA_GRANT_CREDITS > 0:
             _welcome(user_id)
-        wallet = lock_wallet(user_id)
-        assert wallet is not None
-        return wallet
+        return _locked(user_id)
 
 
 def _insert_wallet(user_id: UUID) -> bool:
@@ -45,15 +46,21 @@ def _insert_wallet(user_id: UUID) -> bool:
                VALUES (%s, %s, 0, 0, 0, %s) ON CONFLICT (user_id) DO NOTHING""",
             [id_, user_id, seed_hash(id_)],
         )
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount == 1)
 
 
 def _welcome(user_id: UUID) -> None:
-    wallet = lock_wallet(user_id)
-    assert wallet is not None
+    wallet = _locked(user_id)
     posting = Posting(wallet=wallet, lots=[], now=read_holdings(wallet, None).now)
     lot = NewLot(id=uuid7(), kind="beta", amount=settings.BETA_GRANT_CREDITS, campaign=WELCOME_CAMPAIGN)
     posting.credit(
         lot, kind="grant", reference=Reference("grant", lot.id), reason="welcome grant", initiated_by="system"
     )
     write(posting)
+
+
+def _locked(user_id: UUID) -> WalletState:
+    wallet = lock_wallet(user_id)
+    if wallet is None:
+        raise WalletBusy
+    return wallet

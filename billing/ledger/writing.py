@@ -66,7 +66,8 @@ UPDATE credit_wallets SET balance = %(balance)s, held = %(held)s, last_seq = %(s
 """
 
 _OPEN_HOLD = """, hold AS (
-    INSERT INTO credit_holds (id, user_id, wallet_id, reference_type, reference_id, amount, status, expires_at, created_at)
+    INSERT INTO credit_holds (
+        id, user_id, wallet_id, reference_type, reference_id, amount, status, expires_at, created_at)
     VALUES (%(hold_id)s, %(user_id)s, %(wallet_id)s, %(hold_type)s, %(hold_reference_id)s, %(hold_amount)s, 'open',
             clock_timestamp() + make_interval(secs => %(hold_ttl_s)s), clock_timestamp())
 )"""

@@ -10,7 +10,8 @@ import xllamacpp
 
 from config.embedded.llm_settings import CONTEXT_TOKENS, SLOTS
 
-THREADS = 2
+# Two threads that wait for each other fall from 125 to 2 tokens/s as soon as something else wants a core; one keeps 40.
+THREADS = 1
 
 
 def server_parameters(model: str, port: int, alias: str) -> xllamacpp.CommonParams:
@@ -23,8 +24,9 @@ def server_parameters(model: str, port: int, alias: str) -> xllamacpp.CommonPara
     parameters.ui = False
     parameters.n_ctx = CONTEXT_TOKENS
     parameters.n_parallel = SLOTS
-    parameters.cpuparams.n_threads = THREADS
-    parameters.cpuparams_batch.n_threads = THREADS
+    for cpu in (parameters.cpuparams, parameters.cpuparams_batch):
+        cpu.n_threads = THREADS
+        cpu.poll = 0
     # The default keeps old prompts and grows by gigabytes.
     parameters.cache_ram_mib = 0
     return parameters

@@ -24,7 +24,7 @@ class Answer:
     def __init__(self, *, max_output_tokens: int, key: str, on_delta: Callable[[str], None]) -> None:
         self.usage: dict[str, Any] | None = None
         self.finish_reason: str | None = None
-        self.model: str | None = None
+        self._said_model = ""
         self.first_text_at: float | None = None
         self._key = key
         self._on_delta = on_delta
@@ -41,12 +41,17 @@ class Answer:
         return bool(self._parts)
 
     @property
+    def model(self) -> str:
+        """As the provider named it, or empty. Cleaned here and not in `take`: it comes with every chunk."""
+        return label(self._said_model, MODEL_MAX_CHARS, self._key)
+
+    @property
     def has_ended(self) -> bool:
         return self.finish_reason is not None
 
     def take(self, frame: Frame) -> None:
         if frame.model is not None:
-            self.model = label(frame.model, MODEL_MAX_CHARS, self._key)
+            self._said_model = frame.model
         if frame.usage is not None:
             # The last one wins: some providers repeat a running total with every chunk.
             self.usage = frame.usage

@@ -54,8 +54,9 @@ class Connections(httpx.AsyncBaseTransport):
             return
         idle = self._idle.setdefault(origin, deque())
         idle.append((monotonic(), connection))
-        # The one used last is taken first, so those that nobody needs grow old at the other end.
-        while len(idle) > IDLE_MAX or idle[0][0] < monotonic() - IDLE_MAX_S:
+        # The one used last is taken first, so those that nobody needs grow old at the other end. Asked anew in each
+        # round: while one is being closed, other calls take and give.
+        while idle and (len(idle) > IDLE_MAX or idle[0][0] < monotonic() - IDLE_MAX_S):
             await self._close(idle.popleft()[1])
 
     async def aclose(self) -> None:
@@ -83,7 +84,11 @@ class _Body(httpx.AsyncByteStream):
     """An answer's bytes. Closing it is what gives the connection back."""
 
     def __init__(
-        self, body: httpx.AsyncByteStream, connections: Connections, origin: Origin, connection: httpx.AsyncHTTPTransport
+        self,
+        body: httpx.AsyncByteStream,
+        connections: Connections,
+        origin: Origin,
+        connection: httpx.AsyncHTTPTransport,
     ) -> None:
         self._body = body
         self._connections = connections

@@ -12,26 +12,27 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from sessions_app.context.window import Utterance
 from sessions_app.orchestration.state import TurnPorts, TurnState, start_of
 
+NextNode = Literal["speak", "__end__"]
 
-async def speak(state: TurnState, runtime: Runtime[TurnPorts]) -> Command[Literal["speak", "__end__"]]:
+
+async def speak(state: TurnState, runtime: Runtime[TurnPorts]) -> Command[NextNode]:
     ports = runtime.context
     speaker = ports.plan.speakers[state["next"]]
     heard = tuple(Utterance(*answer) for answer in state["answers"]) if ports.plan.mode == "roundtable" else ()
     reply = await ports.ask(speaker, heard)
     if reply is None:
-        return Command(goto=END)
+        return Command(goto="__end__")
     following = state["next"] + 1
     answered = [(speaker.agent_key, speaker.agent_name, reply.text)] if reply.text else []
-    return Command(
-        update={"next": following, "answers": answered}, goto="speak" if following < len(ports.plan.speakers) else END
-    )
+    goto: NextNode = "speak" if following < len(ports.plan.speakers) else "__end__"
+    return Command(update={"next": following, "answers": answered}, goto=goto)
 
 
 def _compile() -> Any:

@@ -129,7 +129,11 @@ class ScriptedProvider:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if self._loop is not None and self._stop is not None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Answers under way are broken off. Harmless when repeated."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout=5)
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 from sessions_app.errors import TurnInProgress
 from sessions_app.models import Turn
@@ -25,11 +26,15 @@ class Started:
 
     run: TurnRun | None
     turn: Turn | None
+    turn_id: UUID
     replayed: bool
 
 
 def admit(request: TurnRequest) -> OpenedTurn | Turn:
-    """Open a turn, or find the one that its key stands for. One unit of database work; raises what `open_turn` raises."""
+    """Open a turn, or find the one that its key stands for.
+
+    One unit of database work; raises what `open_turn` raises.
+    """
     opened = open_turn(request, recover=recover)
     return Turn.objects.get(id=opened.turn_id) if isinstance(opened, Replayed) else opened
 
@@ -52,5 +57,5 @@ async def start(admitting: Callable[[], Awaitable[OpenedTurn | Turn]], *, waits:
                 raise
             await asyncio.sleep(_LOOK_EVERY_S)
     if isinstance(opened, OpenedTurn):
-        return Started(ours.start(opened), None, replayed=False)
-    return Started(ours.find(opened.id), opened, replayed=True)
+        return Started(ours.start(opened), None, opened.id, replayed=False)
+    return Started(ours.find(opened.id), opened, opened.id, replayed=True)

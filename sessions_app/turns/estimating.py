@@ -17,7 +17,10 @@ _MESSAGE_TOKENS = 8
 
 
 def estimate(request: TurnRequest) -> dict[str, Any]:
-    """`{"credits_max", "credits_first_call", "available", "would_be_refused"}`. Raises as opening does, but for money."""
+    """`{"credits_max", "credits_first_call", "available", "would_be_refused"}`.
+
+    Raises as opening does, but for money.
+    """
     prepared = prepare(request)
     available = reports.wallet_summary(user_id=request.user_id).available
     return {

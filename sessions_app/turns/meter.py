@@ -1,4 +1,7 @@
-"""A turn's meter: every call that the gateway makes is counted here, rated at the pinned price. No database, no waiting."""
+"""A turn's meter.
+
+Every call that the gateway makes is counted here, rated at the pinned price. No database, no waiting.
+"""
 
 from __future__ import annotations
 

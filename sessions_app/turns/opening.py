@@ -136,7 +136,10 @@ def _open(request: TurnRequest) -> OpenedTurn | Replayed:
 
 
 def prepare(request: TurnRequest) -> Prepared:
-    """Everything that opening would decide, without writing: for estimates. Raises as `open_turn` does, but for money."""
+    """Everything that opening would decide, without writing.
+
+    For estimates. Raises as `open_turn` does, but for money.
+    """
     return _prepare(request, rows.load(replace(request, claim=None)))
 
 

@@ -90,7 +90,9 @@ def describe_message(message: Message) -> dict[str, Any]:
 def bill(turn: Turn) -> dict[str, Any]:
     """The itemised bill: one line per LLM call, with the formula filled in, in numbers that can be added up again."""
     weights = book_at(turn.pricing_version, turn.pricing_revision).weights
-    names = {s.id: (s.agent_key, s.agent_name) for s in TurnStep.objects.filter(turn_id=turn.id)}
+    names: dict[UUID | None, tuple[str, str]] = {
+        step.id: (step.agent_key, step.agent_name) for step in TurnStep.objects.filter(turn_id=turn.id)
+    }
     calls = reports.calls_of_turn(turn_id=turn.id)
     balance = reports.balances_after(reference_type="turn", reference_ids=[turn.id]).get(turn.id)
     return {

@@ -24,7 +24,10 @@ log = structlog.get_logger(__name__)
 
 
 class Registry:
-    """One per event loop. An asyncio task is only held weakly by its loop, so the set here is what keeps turns alive."""
+    """One per event loop.
+
+    An asyncio task is only held weakly by its loop, so the set here is what keeps turns alive.
+    """
 
     def __init__(self) -> None:
         self.runs: dict[UUID, TurnRun] = {}

@@ -82,7 +82,7 @@ SELECT (SELECT jsonb_build_array(k.fingerprint, k.resource_id) FROM idempotency_
         WHERE s.id = %(session_id)s AND s.user_id = %(user_id)s AND s.deleted_at IS NULL AND r.deleted_at IS NULL
        ) s ON true
  WHERE p.status = 'active'
-"""
+"""  # noqa: S608 - constants only
 
 
 def load(request: TurnRequest) -> Loaded:
@@ -234,7 +234,7 @@ WITH turn AS (
     SELECT id FROM turns WHERE id = %(id)s AND claim = %(claim)s AND status = 'running' FOR NO KEY UPDATE
 ), steps AS ({_STEPS_CTE})
 SELECT id FROM turn
-"""
+"""  # noqa: S608 - constants only
 
 
 def journal(*, turn_id: UUID, claim: UUID, steps: Sequence[StepRow]) -> bool:
@@ -267,7 +267,7 @@ WITH turn AS (
            id uuid, agent_id uuid, agent_key text, agent_name text, content text)
 )
 SELECT id FROM turn
-"""
+"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +336,7 @@ def take_over(*, turn_id: UUID, claim: UUID) -> bool:
                 WHERE id = %s AND status = 'running' AND lease_expires_at < clock_timestamp()""",
             [claim, settings.TURN_LEASE_S, turn_id],
         )
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount == 1)
 
 
 def _fenced(sql: str, *, turn_id: UUID, claim: UUID, steps: Sequence[StepRow], parameters: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """Running a turn: a task of its own, detached from the request that opened it. No transaction is open here.
 
-It ends in exactly one settlement, whatever happens: finished, failed, timed out, cancelled, drained. Only a process that
-dies leaves that to the sweeper.
+It ends in exactly one settlement, whatever happens: finished, failed, timed out, cancelled, drained. Only a process
+that dies leaves that to the sweeper.
 """
 
 from __future__ import annotations

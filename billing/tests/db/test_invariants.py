@@ -60,46 +60,42 @@ def test_an_undamaged_ledger_exits_0(ledgers):
     assert report == "2 wallets checked: every invariant holds (L1-L10)\n"
 
 
+FIRST_EVENT = "WHERE user_id = %(alice)s AND input_tokens_fresh = 10"
+ENTRY = "WHERE user_id = %(alice)s AND seq ="
+WALLET = "WHERE user_id = %(alice)s"
+OPEN_HOLD = "WHERE user_id = %(alice)s AND status = 'open'"
+THIRD_ENTRYS = f"(SELECT {{}} FROM credit_transactions {ENTRY} 3)"
 CASES = [
-    ("L1", "UPDATE credit_wallets SET balance = balance + 1 WHERE user_id = %(alice)s"),
-    ("L1", "UPDATE credit_wallets SET last_seq = last_seq + 1 WHERE user_id = %(alice)s"),
-    ("L1", "UPDATE credit_transactions SET balance_after = 99 WHERE user_id = %(alice)s AND seq = 2"),
-    ("L1", "DELETE FROM credit_transactions WHERE user_id = %(alice)s AND seq = 2"),
-    ("L2", "UPDATE credit_wallets SET held = held + 0.00000001 WHERE user_id = %(alice)s"),
-    ("L2", "UPDATE credit_holds SET amount = 7 WHERE user_id = %(alice)s AND status = 'open'"),
-    ("L3", "DELETE FROM credit_transactions WHERE user_id = %(alice)s AND seq = 4"),
-    (
-        "L3",
-        "DELETE FROM llm_call_events WHERE id = (SELECT event_id FROM credit_transactions"
-        " WHERE user_id = %(alice)s AND seq = 3)",
-    ),
+    ("L1", f"UPDATE credit_wallets SET balance = balance + 1 {WALLET}"),
+    ("L1", f"UPDATE credit_wallets SET last_seq = last_seq + 1 {WALLET}"),
+    ("L1", f"UPDATE credit_transactions SET balance_after = 99 {ENTRY} 2"),
+    ("L1", f"DELETE FROM credit_transactions {ENTRY} 2"),
+    ("L2", f"UPDATE credit_wallets SET held = held + 0.00000001 {WALLET}"),
+    ("L2", f"UPDATE credit_holds SET amount = 7 {OPEN_HOLD}"),
+    ("L3", f"DELETE FROM credit_transactions {ENTRY} 4"),
+    ("L3", f"DELETE FROM llm_call_events WHERE id = {THIRD_ENTRYS.format('event_id')}"),
     (
         "L4",
-        """INSERT INTO credit_transactions (id, wallet_id, user_id, seq, kind, amount, balance_after, reference_type,
+        f"""INSERT INTO credit_transactions (id, wallet_id, user_id, seq, kind, amount, balance_after, reference_type,
              reference_id, reason, initiated_by, entry_hash, created_at)
            SELECT gen_random_uuid(), wallet_id, user_id, 5, 'refund', -amount + 1, balance_after - amount + 1, 'entry',
-             id, '', 'x', '', now() FROM credit_transactions WHERE user_id = %(alice)s AND seq = 4""",
+             id, '', 'x', '', now() FROM credit_transactions {ENTRY} 4""",
     ),
     (
         "L5",
-        """INSERT INTO idempotency_keys (id, caller_id, key, fingerprint, resource_type, resource_id)
-           SELECT gen_random_uuid(), user_id, 'k', '', 'entry', id FROM credit_transactions
-            WHERE user_id = %(alice)s AND seq = 1""",
+        f"""INSERT INTO idempotency_keys (id, caller_id, key, fingerprint, resource_type, resource_id)
+           SELECT gen_random_uuid(), user_id, 'k', '', 'entry', id FROM credit_transactions {ENTRY} 1""",
     ),
-    ("L6", "UPDATE llm_call_events SET output_tokens = 5, total_tokens = 15 WHERE user_id = %(alice)s AND input_tokens_fresh = 10"),
-    ("L6", "UPDATE llm_call_events SET multiplier = 3 WHERE user_id = %(alice)s AND input_tokens_fresh = 10"),
-    ("L6", "UPDATE llm_call_events SET pricing_revision = 77 WHERE user_id = %(alice)s AND input_tokens_fresh = 10"),
-    ("L8", "UPDATE credit_holds SET expires_at = now() - interval '1 hour' WHERE user_id = %(alice)s AND status = 'open'"),
-    ("L9", "UPDATE credit_grants SET remaining = remaining + 1 WHERE user_id = %(alice)s"),
-    (
-        "L9",
-        "DELETE FROM credit_allocations WHERE entry_id = (SELECT id FROM credit_transactions"
-        " WHERE user_id = %(alice)s AND seq = 3)",
-    ),
-    ("L10", "UPDATE credit_transactions SET reason = 'forged' WHERE user_id = %(alice)s AND seq = 2"),
-    ("L10", "UPDATE credit_transactions SET created_at = created_at - interval '1 day' WHERE user_id = %(alice)s AND seq = 2"),
-    ("L10", "UPDATE credit_wallets SET last_hash = repeat('0', 64) WHERE user_id = %(alice)s"),
-]  # fmt: skip
+    ("L6", f"UPDATE llm_call_events SET output_tokens = 5, total_tokens = 15 {FIRST_EVENT}"),
+    ("L6", f"UPDATE llm_call_events SET multiplier = 3 {FIRST_EVENT}"),
+    ("L6", f"UPDATE llm_call_events SET pricing_revision = 77 {FIRST_EVENT}"),
+    ("L8", f"UPDATE credit_holds SET expires_at = now() - interval '1 hour' {OPEN_HOLD}"),
+    ("L9", f"UPDATE credit_grants SET remaining = remaining + 1 {WALLET}"),
+    ("L9", f"DELETE FROM credit_allocations WHERE entry_id = {THIRD_ENTRYS.format('id')}"),
+    ("L10", f"UPDATE credit_transactions SET reason = 'forged' {ENTRY} 2"),
+    ("L10", f"UPDATE credit_transactions SET created_at = created_at - interval '1 day' {ENTRY} 2"),
+    ("L10", f"UPDATE credit_wallets SET last_hash = repeat('0', 64) {WALLET}"),
+]
 
 
 @pytest.mark.parametrize(("invariant", "sql"), CASES)

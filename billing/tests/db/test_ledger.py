@@ -24,6 +24,13 @@ pytestmark = pytest.mark.django_db
 ONE_CREDIT = TokenPools(output=10_000)
 
 
+def at_commit(sql, user_id):
+    """Run a statement and have the deferred triggers judge it, as a commit would."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [user_id])
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
 def wallet_of(user_id):
     return CreditWallet.objects.get(user_id=user_id)
 
@@ -277,18 +284,17 @@ def test_the_database_refuses_a_transaction_that_breaks_an_invariant(invariant, 
     user_id = make_wallet("5")
     make_hold(user_id, "1")
     charge(user_id, ONE_CREDIT)
-    with pytest.raises(IntegrityError, match=invariant), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(sql, [user_id])
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    with pytest.raises(IntegrityError, match=invariant), transaction.atomic():
+        at_commit(sql, user_id)
 
 
 def test_the_database_refuses_a_billed_event_without_its_debit():
     user_id = make_wallet("5")
     charge(user_id, ONE_CREDIT)
-    with pytest.raises(IntegrityError, match="L3"), transaction.atomic(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute(
             "CREATE TEMP TABLE copy ON COMMIT DROP AS SELECT * FROM llm_call_events WHERE user_id = %s", [user_id]
         )
         cursor.execute("UPDATE copy SET id = gen_random_uuid(), call_index = 2")
-        cursor.execute("INSERT INTO llm_call_events SELECT * FROM copy")
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    with pytest.raises(IntegrityError, match="L3"), transaction.atomic():
+        at_commit("INSERT INTO llm_call_events SELECT * FROM copy WHERE user_id = %s", user_id)

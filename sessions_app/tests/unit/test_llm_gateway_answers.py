@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -68,14 +69,18 @@ def test_messages_travel_unchanged_but_for_what_utf8_cannot_hold() -> None:
 
 
 def test_every_split_of_the_bytes_gives_the_same_answer() -> None:
-    reply = Reply(chunks=("é", "日\u2028", "😀"), usage=USAGE)
-    with ScriptedProvider(lambda _body: reply) as provider:
-        ask_at(provider.base_url)
-        size_bytes = provider.journal[0].sent_bytes
-        for at in range(1, size_bytes):
-            provider.script = lambda _body, at=at: Reply(chunks=reply.chunks, usage=USAGE, split_at=(at,))
-            result = ask_at(provider.base_url)
-            assert (result.status, result.text, result.pools.output) == ("success", "é日\u2028😀", 5), at
+    whole = Reply(chunks=("é", "日\u2028", "😀"), usage=USAGE)
+    with ScriptedProvider(lambda _body: whole) as provider:
+        settings = make_settings(provider.base_url)
+
+        async def split_everywhere() -> None:
+            await call(settings, Outcome())
+            for at in range(1, provider.journal[0].sent_bytes):
+                provider.script = lambda _body: replace(whole, split_at=(at,))  # noqa: B023 - called within this round
+                result = await call(settings, Outcome())
+                assert (result.status, result.text, result.pools.output) == ("success", "é日\u2028😀", 5), at
+
+        in_loop(split_everywhere)
 
 
 def test_an_answer_byte_by_byte_is_the_same() -> None:
@@ -190,8 +195,8 @@ def test_a_long_model_name_is_cut() -> None:
 def test_latencies_are_measured_from_the_start_of_the_call() -> None:
     result = ask(Reply(first_delay_s=0.1, delay_s=0.05, chunks=("a", "b", "c")))
     assert result.first_text_ms is not None
-    assert 100 <= result.first_text_ms < 190
-    assert 250 <= result.latency_ms < 1_000
+    assert 100 <= result.first_text_ms < result.latency_ms
+    assert 250 <= result.latency_ms < 5_000
 
 
 def test_a_connection_is_used_again_for_the_next_call() -> None:

@@ -71,7 +71,9 @@ def test_an_error_frame_before_any_text_is_an_error_without_charge_and_not_retri
 
 
 def test_an_error_frame_that_carries_choices_gives_no_text() -> None:
-    raw = b'data: {"error": {"message": "bad"}, "choices": [{"delta": {"content": "bad"}, "finish_reason": "stop"}]}\n\n'
+    raw = (
+        b'data: {"error": {"message": "bad"}, "choices": [{"delta": {"content": "bad"}, "finish_reason": "stop"}]}\n\n'
+    )
     assert kept(ask(Reply(raw=raw))) == ("error", "", "none", TokenPools())
 
 

@@ -22,7 +22,7 @@ def test_silence_before_the_status_is_a_timeout_and_not_tried_again() -> None:
     result = ask(Reply(fault="hang"), read_timeout_s=0.2)
     assert (result.status, result.pools, result.usage_source) == ("timeout", TokenPools(), "none")
     assert (result.failure, result.attempts) == (SILENT, 1)
-    assert 200 <= result.latency_ms < 1_000
+    assert 200 <= result.latency_ms < 3_000
 
 
 def test_silence_before_any_text_is_a_timeout() -> None:
@@ -37,14 +37,14 @@ def test_silence_after_some_text_is_partial_with_the_text_billed() -> None:
 
 
 def test_silence_is_measured_between_bytes_and_not_from_the_start() -> None:
-    result = ask(Reply(chunks=tuple("abcdef"), delay_s=0.12), read_timeout_s=0.3)
+    result = ask(Reply(chunks=tuple("abcdef"), delay_s=0.15), read_timeout_s=0.6)
     assert (result.status, result.text) == ("success", "abcdef")
 
 
 def test_the_total_time_bounds_a_provider_that_never_falls_silent() -> None:
     result = ask(Reply(chunks=("x",) * 1_000, delay_s=0.02), total_timeout_s=0.3)
     assert (result.status, result.failure, result.usage_source) == ("partial", TOO_LONG, "estimated")
-    assert 300 <= result.latency_ms < 1_200
+    assert 300 <= result.latency_ms < 3_000
 
 
 def test_the_total_time_bounds_the_wait_for_a_first_text() -> None:
@@ -53,11 +53,10 @@ def test_the_total_time_bounds_the_wait_for_a_first_text() -> None:
 
 
 def test_the_total_time_includes_retries() -> None:
-    with ScriptedProvider(lambda _body: Reply(status=503, first_delay_s=0.15)) as provider:
-        result = ask_at(provider.base_url, total_timeout_s=0.4, max_retries=10)
-    assert result.status == "timeout" or result.failure is not None
-    assert result.latency_ms < 1_000
-    assert result.attempts <= 3
+    with ScriptedProvider(lambda _body: Reply(status=503, first_delay_s=0.5)) as provider:
+        result = ask_at(provider.base_url, total_timeout_s=0.9, max_retries=10)
+    assert (result.status, result.failure, result.attempts) == ("timeout", TOO_LONG, 2)
+    assert 900 <= result.latency_ms < 3_000
 
 
 def test_a_timed_out_call_closes_its_socket() -> None:
@@ -123,12 +122,14 @@ def test_an_endless_error_body_is_not_read_to_its_end() -> None:
 def test_an_error_body_that_stalls_delays_the_refusal_for_two_seconds_at_most() -> None:
     result = ask(Reply(status=400, raw=b'{"error": ', fault="stall"), read_timeout_s=30)
     assert result.failure == ProviderFailure("provider_error", "The model provider answered HTTP 400.", None, 400)
-    assert result.latency_ms < 3_000
+    assert result.latency_ms < 4_000
 
 
-@pytest.mark.parametrize("tail", [b"", b"data: [DONE]\n\n"])
-def test_a_provider_that_stays_open_after_the_answer_is_not_waited_for(tail: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sessions_app.llm.exchange.AFTER_FINISH_MAX_S", 0.3)
+@pytest.mark.parametrize(("tail", "after_finish_max_s"), [(b"", 0.3), (b"data: [DONE]\n\n", 60.0)])
+def test_a_provider_that_stays_open_after_the_answer_is_not_waited_for(
+    tail: bytes, after_finish_max_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions_app.llm.exchange.AFTER_FINISH_MAX_S", after_finish_max_s)
     result = ask(Reply(raw=FINISHED + tail, keeps_open=True))
     assert (result.status, result.text, result.failure) == ("success", "done", None)
-    assert result.latency_ms < (1_000 if not tail else 280)
+    assert result.latency_ms < 3_000

@@ -76,7 +76,7 @@ def test_back_off_grows_between_attempts() -> None:
         at = [exchange.received_at for exchange in provider.journal]
     gaps_s = [later - earlier for earlier, later in pairwise(at)]
     for gap_s, full_s in zip(gaps_s, (0.1, 0.2, 0.4), strict=True):
-        assert full_s / 2 <= gap_s < full_s + 0.2
+        assert full_s / 2 <= gap_s < full_s + 1.0
 
 
 def test_no_retries_means_one_attempt() -> None:
@@ -88,7 +88,7 @@ def test_retry_after_in_seconds_is_honoured() -> None:
     with ScriptedProvider(in_turn(Reply(status=429, headers={"Retry-After": "1"}), WELL)) as provider:
         assert ask_at(provider.base_url).status == "success"
         first, second = provider.journal
-    assert 1.0 <= second.received_at - first.received_at < 1.5
+    assert 1.0 <= second.received_at - first.received_at < 4.0
 
 
 def test_retry_after_as_a_date_is_honoured() -> None:
@@ -96,14 +96,14 @@ def test_retry_after_as_a_date_is_honoured() -> None:
     with ScriptedProvider(in_turn(Reply(status=503, headers={"Retry-After": moment}), WELL)) as provider:
         assert ask_at(provider.base_url).status == "success"
         first, second = provider.journal
-    assert 0.9 <= second.received_at - first.received_at < 2.5
+    assert 0.9 <= second.received_at - first.received_at < 5.0
 
 
 def test_a_retry_after_beyond_patience_is_given_to_the_caller_at_once() -> None:
     with ScriptedProvider(lambda _body: Reply(status=429, headers={"Retry-After": "60"})) as provider:
         result = ask_at(provider.base_url)
     assert (result.status, result.attempts) == ("rate_limited", 1)
-    assert result.latency_ms < 1_000
+    assert result.latency_ms < 2_000
     assert result.failure == ProviderFailure(
         "provider_unavailable", "The model provider limits the rate of requests (HTTP 429).", 60.0, 429
     )
@@ -113,7 +113,7 @@ def test_a_retry_after_beyond_the_total_time_gives_up_at_once() -> None:
     with ScriptedProvider(lambda _body: Reply(status=503, headers={"Retry-After": "3"})) as provider:
         result = ask_at(provider.base_url, total_timeout_s=2.0)
     assert (result.status, result.attempts) == ("error", 1)
-    assert result.latency_ms < 1_000
+    assert result.latency_ms < 2_000
 
 
 def test_a_short_message_of_the_provider_is_repeated() -> None:
@@ -169,7 +169,7 @@ def test_a_stale_connection_is_replaced_at_once_even_without_retries(fault: Faul
         in_loop(two_calls)
         assert [exchange.connection for exchange in provider.journal] == [1, 1, 2]
     assert (second.result.status, second.result.attempts) == ("success", 2)
-    assert second.result.latency_ms < 1_000
+    assert second.result.latency_ms < 2_000
 
 
 @pytest.mark.parametrize("fault", ["cut", "reset", "end"])

@@ -52,22 +52,20 @@ def test_it_notices_when_and_that_a_client_leaves() -> None:
 
 
 def test_it_stops_while_answers_are_open() -> None:
-    with ScriptedProvider(lambda _body: Reply(fault="stall", chunks=("a",), fault_after=1)) as provider:
-        client = httpx.Client(trust_env=False)
+    reply = Reply(fault="stall", chunks=("a",), fault_after=1)
+    with ScriptedProvider(lambda _body: reply) as provider, httpx.Client(trust_env=False) as client:
         with client.stream("POST", f"{provider.base_url}/chat/completions", json=BODY) as answer:
-            next(answer.iter_raw())
-            provider.__exit__(None, None, None)
+            pieces = answer.iter_raw()
+            next(pieces)
+            provider.stop()
             with pytest.raises(httpx.TransportError):
-                answer.read()
-        client.close()
+                next(pieces)
 
 
 def test_it_runs_as_a_process_of_its_own() -> None:
     command = [sys.executable, "-m", "sessions_app.tests.scripted_provider", "--text", "one two", "--delay", "0.01"]
     usage = {"prompt_tokens": 7, "completion_tokens": 2}
-    process = subprocess.Popen(
-        [*command, "--usage", json.dumps(usage)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*command, "--usage", json.dumps(usage)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         base_url = process.stdout.readline().strip()

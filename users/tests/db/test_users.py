@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 
 from users.models import User
 from users.tests.makers import PASSWORD, make_user
@@ -20,7 +20,7 @@ def test_an_address_is_kept_as_given_and_found_in_any_case() -> None:
 
 def test_the_database_refuses_the_same_address_in_another_case() -> None:
     make_user("alice@example.com")
-    with pytest.raises(IntegrityError, match="user_email_once_in_any_case"):
+    with pytest.raises(IntegrityError, match="user_email_once_in_any_case"), transaction.atomic():
         make_user("ALICE@example.com")
 
 

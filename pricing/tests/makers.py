@@ -1,0 +1,79 @@
+"""What pricing's tests need: the seeded version, edits past the services, and clients."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.models import Permission
+from django.db import connection
+from rest_framework.test import APIClient
+
+from pricing.models import ModelPricing, PricingRevision, PricingVersion
+from users.models import User
+from users.tests.makers import make_token, make_user
+
+SEED = "2026-02-20"
+# The seeded version was made at revision 1, and each of its seven prices was one more.
+SEED_REVISION = 8
+
+
+def run_sql(sql: str, **parameters: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+
+
+def set_by_sql(model_alias: str, multiplier: str) -> None:
+    """An edit that no signal and no service hears of, as somebody in psql would make it."""
+    run_sql(
+        "UPDATE model_pricing SET multiplier = %(multiplier)s WHERE model_alias = %(alias)s",
+        multiplier=multiplier,
+        alias=model_alias,
+    )
+
+
+def seeded() -> PricingVersion:
+    return PricingVersion.objects.get(version=SEED)
+
+
+def price(model_alias: str = "gpt-4o", version: str = SEED) -> ModelPricing:
+    return ModelPricing.objects.get(version__version=version, model_alias=model_alias)
+
+
+def make_draft(version: str = "next", **fields: Any) -> PricingVersion:
+    return PricingVersion.objects.create(version=version, **fields)
+
+
+def add_price(version: PricingVersion, model_alias: str = "gpt-4o", **fields: Any) -> ModelPricing:
+    values: dict[str, Any] = {"multiplier": Decimal(3), "provider_model": model_alias, "context_tokens": 1000, **fields}
+    return ModelPricing.objects.create(version=version, model_alias=model_alias, **values)
+
+
+def retire(version: PricingVersion) -> PricingVersion:
+    """A draft that goes to retired at once: history, without a second version ever being active."""
+    PricingVersion.objects.filter(pk=version.pk).update(status="retired")
+    version.refresh_from_db()
+    return version
+
+
+def stored() -> dict[str, Any]:
+    """Everything that is stored about prices, to be compared before and after a refusal."""
+    return {
+        "versions": list(PricingVersion.objects.order_by("id").values()),
+        "prices": list(ModelPricing.objects.order_by("id").values()),
+        "revisions": list(PricingRevision.objects.order_by("id").values()),
+    }
+
+
+def make_staff(*permissions: str, email: str = "staff@example.com") -> User:
+    user = make_user(email, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions, content_type__app_label="pricing"))
+    return user
+
+
+def client_of(user: User | None) -> APIClient:
+    """A client with the user's bearer token, or with none. It sees a 500 as its caller would."""
+    client = APIClient(raise_request_exception=False)
+    if user is not None:
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(user)}")
+    return client
