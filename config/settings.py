@@ -204,7 +204,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {},
+    "ENUM_NAME_OVERRIDES": {
+        "EnforcementEnum": "billing.models.Enforcement",
+        "RoomModeEnum": "sessions_app.serializers.ROOM_MODES",
+        "TurnModeEnum": "sessions_app.models.Room.Mode",
+    },
 }
 
 # Logs

@@ -12,7 +12,7 @@ from config.core.fields import ClosedSerializer, TextField
 from sessions_app.models import Agent, Message, Room, RoomAgent, Session, Turn
 
 TOOLS = ("search", "file_read", "file_search")
-_ROOM_MODES = [(value, label) for value, label in Room.Mode.choices if value != Room.Mode.STANDALONE]
+ROOM_MODES = [(value, label) for value, label in Room.Mode.choices if value != Room.Mode.STANDALONE]
 
 
 class AgentOut(serializers.ModelSerializer[Agent]):
@@ -40,7 +40,7 @@ class AgentIn(ClosedSerializer):
 
 
 class RoomOut(serializers.ModelSerializer[Room]):
-    mode = serializers.ChoiceField(choices=_ROOM_MODES)
+    mode = serializers.ChoiceField(choices=ROOM_MODES)
 
     class Meta:
         model = Room
@@ -50,11 +50,11 @@ class RoomOut(serializers.ModelSerializer[Room]):
 class RoomIn(ClosedSerializer):
     name = TextField(max_length=100)
     goal = TextField(max_length=10_000, required=False, allow_blank=True)
-    mode = serializers.ChoiceField(choices=_ROOM_MODES, required=False)
+    mode = serializers.ChoiceField(choices=ROOM_MODES, required=False)
 
 
 class RoomModeIn(ClosedSerializer):
-    mode = serializers.ChoiceField(choices=_ROOM_MODES)
+    mode = serializers.ChoiceField(choices=ROOM_MODES)
 
 
 class RoomAgentOut(serializers.ModelSerializer[RoomAgent]):

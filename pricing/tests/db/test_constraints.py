@@ -87,7 +87,9 @@ def test_an_alias_cannot_fall_back_to_itself():
         run_sql("UPDATE model_pricing SET fallback_alias = model_alias WHERE model_alias = 'gpt-4o'")
 
 
-@pytest.mark.parametrize("change", ["context_tokens = 0", "provider = ''", "provider_model = ''", "fallback_alias = ''"])
+@pytest.mark.parametrize(
+    "change", ["context_tokens = 0", "provider = ''", "provider_model = ''", "fallback_alias = ''"]
+)
 def test_an_alias_leads_somewhere(change):
     with refused():
         run_sql(f"UPDATE model_pricing SET {change} WHERE model_alias = 'gpt-4o'")
@@ -166,7 +168,13 @@ def test_a_version_is_never_deleted(version):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("retired", "draft"), ("retired", "scheduled"), ("retired", "active"), ("active", "draft"), ("active", "scheduled")],
+    [
+        ("retired", "draft"),
+        ("retired", "scheduled"),
+        ("retired", "active"),
+        ("active", "draft"),
+        ("active", "scheduled"),
+    ],
 )
 def test_a_version_does_not_come_back(old, new):
     if old == "retired":

@@ -81,7 +81,9 @@ def test_a_bulk_update_makes_a_revision_for_each_price():
     }
 
 
-@pytest.mark.parametrize("change", ["multiplier = 2.00", "multiplier = multiplier", "updated_at = now() + interval '1 day'"])
+@pytest.mark.parametrize(
+    "change", ["multiplier = 2.00", "multiplier = multiplier", "updated_at = now() + interval '1 day'"]
+)
 def test_a_change_of_nothing_makes_no_revision(change):
     before = stored()
     run_sql(f"UPDATE model_pricing SET {change} WHERE model_alias = 'gpt-4o'")

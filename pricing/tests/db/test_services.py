@@ -96,14 +96,20 @@ def test_scheduled_and_retired_versions_are_not_edited(status):
 
 
 @pytest.mark.parametrize(
-    "multiplier", [Decimal(-1), Decimal("NaN"), Decimal("Infinity"), Decimal("0.00001"), Decimal("1e8"), Decimal("1e400")]
+    "multiplier",
+    [Decimal(-1), Decimal("NaN"), Decimal("Infinity"), Decimal("0.00001"), Decimal("1e8"), Decimal("1e400")],
 )
 def test_the_service_itself_refuses_what_is_no_multiplier(multiplier):
     """PostgreSQL would round the fifth place away in silence."""
     error = refused(ValidationFailed, lambda: set_multiplier(multiplier=multiplier))
     assert error.members["errors"][0]["field"] == "multiplier"
     refused(ValidationFailed, lambda: put_model(fields={**NEW, "multiplier": multiplier}))
-    refused(ValidationFailed, lambda: put_model(fields={**NEW, "provider_output_usd_per_mtok": multiplier * 10**5}))
+
+
+@pytest.mark.parametrize("usd", [Decimal(-1), Decimal("NaN"), Decimal("0.000000001"), Decimal("1e12")])
+def test_the_service_itself_refuses_what_is_no_rate(usd):
+    error = refused(ValidationFailed, lambda: put_model(fields={**NEW, "provider_output_usd_per_mtok": usd}))
+    assert error.members["errors"][0]["field"] == "provider_output_usd_per_mtok"
 
 
 def test_a_new_alias_is_made_once_and_changed_after_that():
@@ -132,7 +138,9 @@ def test_a_new_alias_is_made_once_and_changed_after_that():
 def test_a_new_alias_needs_its_essentials(missing):
     fields = {name: value for name, value in NEW.items() if name != missing}
     error = refused(ValidationFailed, lambda: put_model(fields=fields))
-    assert error.members["errors"] == [{"field": missing, "code": "required", "detail": "A new model alias needs this."}]
+    assert error.members["errors"] == [
+        {"field": missing, "code": "required", "detail": "A new model alias needs this."}
+    ]
 
 
 @pytest.mark.parametrize("fallback", ["unknown", "gpt-5", ""])

@@ -41,7 +41,9 @@ def snapshot(*models: dict[str, str | None]) -> dict[str, object]:
 
 
 def test_a_book_is_what_the_snapshot_says_to_the_last_place():
-    book = book_of(snapshot(row("gpt-5", "99999999.9999", fallback_alias="gpt-4", provider_output_usd_per_mtok="0.10000001")))
+    book = book_of(
+        snapshot(row("gpt-5", "99999999.9999", fallback_alias="gpt-4", provider_output_usd_per_mtok="0.10000001"))
+    )
     assert (book.pricing_version, book.revision) == ("v1", 4)
     assert book.weights == Weights(input_cache_write=Decimal("0.4375"))
     assert book.find("gpt-5") == ModelPrice(
@@ -105,6 +107,8 @@ def test_users_see_what_a_thousand_tokens_cost(settings):
 )
 def test_aliases_without_a_configured_provider_are_left_out(settings, base_url, providers, listed):
     settings.LLM_BASE_URL, settings.LLM_PROVIDERS = base_url, providers
-    book = book_of(snapshot(row("b", "1.0000", provider="local"), row("a", "1.0000"), row("c", "1.0000", provider="gone")))
+    book = book_of(
+        snapshot(row("b", "1.0000", provider="local"), row("a", "1.0000"), row("c", "1.0000", provider="gone"))
+    )
     assert [model.model_alias for model in callable_models(book)] == listed
     assert configured_provider_names() == {"default"} & ({"default"} if base_url else set()) | set(providers)

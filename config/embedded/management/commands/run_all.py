@@ -71,7 +71,7 @@ def run(folder: Path, port: int, signals: ReceivedSignals) -> None:
     seeding.ensure_user(user_password)
     seeding.grant_credits()
     logs = {"web": folder / "web.log", "worker": folder / "worker.log"}
-    with running_web(port, log=logs["web"]) as web, running_worker(log=logs["worker"]) as worker:
+    with running_worker(log=logs["worker"]) as worker, running_web(port, log=logs["web"]) as web:
         with ApiClient(base_url, sign_in(base_url, seeding.STAFF_EMAIL, staff_password)) as admin:
             seeding.price_local_model(admin)
         token = sign_in(base_url, seeding.USER_EMAIL, user_password)
