@@ -4,81 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from pricing.actor import act_as
-from pricing.models import USD_RATES, WEIGHTS, ModelPricing, PricingRevision, PricingVersion
+from pricing.forms import PRICE_FIELDS, PlainDecimalField, PriceForm, PriceFormSet, VersionForm
+from pricing.models import WEIGHTS, ModelPricing, PricingRevision, PricingVersion
 
-PRICE_FIELDS = (
-    *("model_alias", "multiplier", "provider", "provider_model", "context_tokens", "fallback_alias"),
-    *USD_RATES,
-)
-
-
-class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Knows the revision that the page showed, so that an old page cannot write old prices back over newer ones."""
-
-    seen_revision = forms.IntegerField(widget=forms.HiddenInput, required=False)
-
-    class Meta:
-        model = PricingVersion
-        fields = ("version", "note", "effective_at", *WEIGHTS, "divisor")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.instance.pk and not self.instance._state.adding:  # noqa: SLF001 - Django's documented way to ask
-            self.initial["seen_revision"] = self.instance.revision
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
-        if self.instance._state.adding:  # noqa: SLF001
-            return cleaned
-        # Locked until the save is through: the rows of the inline are read after this, and cannot change any more.
-        stored = PricingVersion.objects.select_for_update().get(pk=self.instance.pk)
-        if not stored.editable:
-            raise ValidationError(f"This version is {stored.status} by now and cannot be edited.")
-        if self.cleaned_data.get("seen_revision") != stored.revision:
-            raise ValidationError(
-                "Somebody else has changed prices of this version since you opened the page. Open it again.",
-                code="stale_revision",
-            )
-        return cleaned
-
-
-class PriceFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
-    def clean(self) -> None:
-        """A fallback must be another alias of the version, as it will be after this save."""
-        super().clean()
-        kept = [form for form in self.forms if form.is_valid() and form not in self.deleted_forms]
-        aliases = {form.instance.model_alias for form in kept}
-        for form in kept:
-            fallback = form.cleaned_data.get("fallback_alias")
-            if fallback and fallback not in aliases - {form.instance.model_alias}:
-                form.add_error("fallback_alias", "No other model alias of this version has that name.")
-
-
-class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
-    class Meta:
-        model = ModelPricing
-        fields = PRICE_FIELDS
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "model_alias" in self.fields and not self.instance._state.adding:  # noqa: SLF001
-            # The alias names the price; another name is another price. A disabled field keeps what is stored.
-            self.fields["model_alias"].disabled = True
+EXACT_NUMBERS = {models.DecimalField: {"form_class": PlainDecimalField}}
 
 
 class PriceInline(admin.TabularInline):  # type: ignore[type-arg]
     model = ModelPricing
     form = PriceForm
     formset = PriceFormSet
+    formfield_overrides = EXACT_NUMBERS
     extra = 0
     verbose_name_plural = "model prices: multipliers are edited here, also while the version is active"
     fields = PRICE_FIELDS
@@ -102,6 +46,7 @@ class PricingVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Drafts and the active version are edited here, scheduled and retired ones shown. No status is set by hand."""
 
     form = VersionForm
+    formfield_overrides = EXACT_NUMBERS
     inlines = (PriceInline,)
     list_display = ("version", "status", "revision", "effective_at", "activated_at", "retired_at", "note")
     list_filter = ("status",)

@@ -64,6 +64,15 @@ class UsdField(_DecimalField):
     digits, places, code = 12, 8, "invalid_usd"
 
 
+class WholeNumberField(serializers.IntegerField):
+    """A JSON number without a point. Text, `true` and 1.0 are no whole numbers here."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int):
+            self.fail("invalid")
+        return int(super().to_internal_value(data))
+
+
 @extend_schema_field({"type": ["string", "null"], "example": "2.50000000"})
 class UsdOut(serializers.Field[Decimal, Any, str, Any]):
     """US dollars: a string with 8 places."""

@@ -17,7 +17,7 @@ from config.core.money import EXACT, ledger, ledger_up, usage
 
 @dataclass(frozen=True, slots=True)
 class TokenPools:
-    """Token counts of one call. Exclusive: fresh + cached + cache-write = all input. `reasoning` is part of `output`."""
+    """Token counts of one call, exclusive: fresh + cached + cache-write = all input. `output` has `reasoning` in it."""
 
     input_fresh: int = 0
     input_cached: int = 0

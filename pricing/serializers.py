@@ -6,9 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from config.core.fields import ClosedSerializer, CreditsOut, UsageCreditsOut
-from pricing.fields import MultiplierField, UsdField, UsdOut
-from pricing.models import ALIAS_PATTERN, LARGEST_TOKENS, PricingVersion
+from config.core.fields import ClosedSerializer, CreditsOut, TextField, UsageCreditsOut
+from pricing.fields import MultiplierField, UsdField, UsdOut, WholeNumberField
+from pricing.models import LARGEST_TOKENS, PricingVersion
 
 
 class ModelOut(serializers.Serializer[Any]):
@@ -75,8 +75,8 @@ class PricingOut(serializers.Serializer[Any]):
 
 class MultiplierIn(ClosedSerializer):
     multiplier = MultiplierField()
-    pricing_version = serializers.CharField(required=False, max_length=64, help_text="Default: the active version.")
-    revision = serializers.IntegerField(
+    pricing_version = TextField(required=False, max_length=64, help_text="Default: the active version.")
+    revision = WholeNumberField(
         required=False, min_value=1, max_value=LARGEST_TOKENS, help_text="Refuse if the version has another by now."
     )
 
@@ -85,14 +85,14 @@ class ModelPricingIn(ClosedSerializer):
     """Only what is named changes. A new alias needs `multiplier`, `provider_model` and `context_tokens`."""
 
     multiplier = MultiplierField(required=False)
-    provider_model = serializers.CharField(required=False, max_length=255)
-    context_tokens = serializers.IntegerField(required=False, min_value=1, max_value=LARGEST_TOKENS)
-    provider = serializers.CharField(required=False, max_length=64)
-    fallback_alias = serializers.RegexField(rf"\A{ALIAS_PATTERN}\Z", required=False, allow_null=True)
+    provider_model = TextField(required=False, max_length=255)
+    context_tokens = WholeNumberField(required=False, min_value=1, max_value=LARGEST_TOKENS)
+    provider = TextField(required=False, max_length=64)
+    fallback_alias = TextField(required=False, allow_null=True, max_length=64)
     provider_input_usd_per_mtok = UsdField(required=False, allow_null=True)
     provider_cached_input_usd_per_mtok = UsdField(required=False, allow_null=True)
     provider_cache_write_usd_per_mtok = UsdField(required=False, allow_null=True)
     provider_output_usd_per_mtok = UsdField(required=False, allow_null=True)
-    revision = serializers.IntegerField(
+    revision = WholeNumberField(
         required=False, min_value=1, max_value=LARGEST_TOKENS, help_text="Refuse if the version has another by now."
     )

@@ -5,7 +5,7 @@ class EmbeddedError(Exception):
     """A failure whose message is all that the reader needs: it is printed without a traceback."""
 
 
-class Interrupted(Exception):  # noqa: N818 (nothing went wrong)
+class Interrupted(Exception):
     """A signal asked this process to stop."""
 
     def __init__(self, signum: int) -> None:

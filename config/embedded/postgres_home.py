@@ -86,7 +86,8 @@ def _relocated_home(link: Path, identity: Identity) -> PostgresHome:
 
 
 def _shared_folders() -> Iterator[Path]:
-    for folder in dict.fromkeys([Path("/var/tmp"), Path(tempfile.gettempdir())]):
+    # What is put there has a new random name or is checked to be root's before it is used.
+    for folder in dict.fromkeys([Path("/var/tmp"), Path(tempfile.gettempdir())]):  # noqa: S108
         if folder.is_dir() and os.access(folder, os.W_OK):
             yield folder
 

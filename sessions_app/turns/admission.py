@@ -42,9 +42,20 @@ def admit(request: TurnRequest) -> OpenedTurn | Turn:
 async def start(admitting: Callable[[], Awaitable[OpenedTurn | Turn]], *, waits: Callable[[], bool]) -> Started:
     """Start the turn that `admitting` opens, or find the one that it replays.
 
-    `waits()` says, after the first try, whether the client wants to wait for a busy session.
+    `waits()` says, after the first try, whether the client wants to wait for a busy session. Admitting is a task of its
+    own: a client that hangs up in the very moment in which its turn is committed must not leave it without a runner.
     Raises: ShuttingDown, TurnInProgress, and what opening raises.
     """
+    gone = asyncio.Event()
+    task = registry().keep(_start(admitting, waits=lambda: waits() and not gone.is_set()))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        gone.set()
+        raise
+
+
+async def _start(admitting: Callable[[], Awaitable[OpenedTurn | Turn]], *, waits: Callable[[], bool]) -> Started:
     ours = registry()
     deadline = time.monotonic() + WAIT_S
     while True:

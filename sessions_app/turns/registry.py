@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -21,6 +23,7 @@ from sessions_app.turns.outcome import INTERRUPTED
 from sessions_app.turns.running import TurnRun
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 
 class Registry:
@@ -32,6 +35,7 @@ class Registry:
     def __init__(self) -> None:
         self.runs: dict[UUID, TurnRun] = {}
         self.draining = False
+        self._kept: set[asyncio.Task[Any]] = set()
         self._heart: asyncio.Task[None] | None = None
 
     def admit(self) -> None:
@@ -48,12 +52,27 @@ class Registry:
             self._heart = asyncio.create_task(self._beat(), name="turn heartbeat")
         return run
 
+    def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something that must come to its end whoever stops waiting for it; draining waits for it, too."""
+        task = asyncio.ensure_future(work)
+        self._kept.add(task)
+        task.add_done_callback(self._let_go)
+        return task
+
+    def _let_go(self, task: asyncio.Task[Any]) -> None:
+        self._kept.discard(task)
+        if not task.cancelled():
+            # Looked at, so that a refusal nobody waits for any more is not reported as an error of the loop.
+            task.exception()
+
     def find(self, turn_id: UUID) -> TurnRun | None:
         return self.runs.get(turn_id)
 
     async def drain(self, timeout_s: float) -> None:
         """Admit nothing more and let the running turns end; those that take too long are stopped, billed and kept."""
         self.draining = True
+        if self._kept:
+            await asyncio.wait(set(self._kept), timeout=timeout_s)
         tasks = [run.task for run in self.runs.values() if run.task]
         if not tasks:
             return

@@ -298,9 +298,9 @@ def test_a_new_alias_needs_its_essentials(client, missing):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("context_tokens", value) for value in (0, -1, 2**31, 1.5, "x", True, None, [], 10**100)),
-        *(("provider_model", value) for value in ("", None, "a" * 256, "a\x00b", {}, [])),
-        *(("provider", value) for value in ("", None, "a" * 65, "a\x00b")),
+        *(("context_tokens", value) for value in (0, -1, 2**31, 1.5, 5.0, "5", "x", True, None, [], 10**100)),
+        *(("provider_model", value) for value in ("", None, 5, "a" * 256, "a\x00b", {}, [])),
+        *(("provider", value) for value in ("", None, True, "a" * 65, "a\x00b")),
         *(("fallback_alias", value) for value in ("", "unknown", "gpt-5", "a b", "a\x00", 1.5, [])),
         *(("provider_output_usd_per_mtok", value) for value in (-1, "NaN", "1e3", "0.000000001", 10**12, True, "")),
         *((("revision", "x")), ("model_alias", "x"), ("status", "active"), ("provider_cost", "1"))[1:],

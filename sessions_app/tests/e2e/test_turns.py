@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from decimal import Decimal
 
@@ -294,3 +295,26 @@ def test_in_hard_mode_a_turn_ends_where_the_money_does(web, script):
     assert [m["agent_key"] for m in turn["messages"][1:]] == ["ann", "ben"]
     assert turn["balance_after"] == "0.09860000"
     assert CreditHold.objects.get(reference_id=turn["id"]).status == "settled"
+
+
+def test_a_client_that_hangs_up_in_the_moment_of_opening_leaves_no_turn_without_a_runner(web, script):
+    script.reply = Reply(chunks=("x",), usage=USAGE)
+    alice = make_person("alice")
+    sessions = [make_session(alice, "solo") for _ in range(24)]
+    body = b'{"message": "hi"}'
+    for number, session in enumerate(sessions):
+        with socket.create_connection(("127.0.0.1", web.port)) as client:
+            head = (
+                f"POST /api/v1/sessions/{session}/turns HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+                f"Authorization: Bearer {alice.token}\r\nContent-Type: application/json\r\n\r\n"
+            )
+            client.sendall(head.encode() + body)
+            time.sleep(number * 0.001)
+    deadline = time.monotonic() + 10
+    while Turn.objects.filter(user_id=alice.id, status="running").exists() or time.monotonic() < deadline - 9:
+        # Far less than the lease: nobody had to recover these.
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    statuses = list(Turn.objects.filter(user_id=alice.id).values_list("status", flat=True))
+    assert set(statuses) == {"completed"}
+    assert CreditTransaction.objects.filter(user_id=alice.id, kind="debit").count() == len(statuses)

@@ -4,7 +4,11 @@ import pytest
 
 from config.embedded.event_stream import Event, read_events
 
-STREAM = 'id: 1\nevent: chunk\ndata: {"delta": "a\u2028b\x85c é"}\n\n: still here\n\nid: 2\nevent: done\ndata: {}\n\n'.encode()
+STREAM = (
+    'id: 1\nevent: chunk\ndata: {"delta": "a\u2028b\x85c é"}\n\n'  # line ends to others, text to JSON
+    ": still here\n\n"
+    "id: 2\nevent: done\ndata: {}\n\n"
+).encode()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
