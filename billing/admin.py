@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
-from django.db.models import Model
+from django.contrib.auth import get_user_model
+from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
 from billing.models import CreditAllocation, CreditGrant, CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
@@ -15,6 +18,19 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
     list_per_page = 50
     actions = None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With the owner's e-mail, for rows that carry a user id: no foreign key leads out of billing to join by."""
+        rows = super().get_queryset(request)
+        if "owner" not in self.list_display:
+            return rows
+        users = get_user_model().objects.filter(pk=OuterRef("user_id"))
+        with_owner: QuerySet[Any] = rows.annotate(owner_email=Subquery(users.values("email")[:1]))
+        return with_owner
+
+    @admin.display(description="user", ordering="user_id")
+    def owner(self, row: Any) -> str:
+        return row.owner_email or str(row.user_id)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -28,7 +44,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(CreditWallet)
 class WalletAdmin(ReadOnlyAdmin):
-    list_display = ("user_id", "balance", "held", "last_seq", "next_expiry_at", "updated_at")
+    list_display = ("owner", "balance", "held", "last_seq", "next_expiry_at", "updated_at")
     search_fields = ("=user_id",)
     search_help_text = "user id"
     ordering = ("-id",)
@@ -36,7 +52,7 @@ class WalletAdmin(ReadOnlyAdmin):
 
 @admin.register(CreditTransaction)
 class TransactionAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "user_id", "seq", "kind", "amount", "balance_after", "reason", "initiated_by")
+    list_display = ("created_at", "owner", "seq", "kind", "amount", "balance_after", "reason", "initiated_by")
     list_filter = ("kind",)
     search_fields = ("=user_id", "=reference_id")
     search_help_text = "user id or reference id"
@@ -46,7 +62,7 @@ class TransactionAdmin(ReadOnlyAdmin):
 @admin.register(LLMCallEvent)
 class EventAdmin(ReadOnlyAdmin):
     list_display = (
-        "created_at", "user_id", "purpose", "model_alias", "status", "input_tokens_fresh", "input_tokens_cached",
+        "created_at", "owner", "purpose", "model_alias", "status", "input_tokens_fresh", "input_tokens_cached",
         "output_tokens", "multiplier", "credits_charged", "usage_source",
     )  # fmt: skip
     list_filter = ("status", "purpose", "usage_source")
@@ -57,7 +73,7 @@ class EventAdmin(ReadOnlyAdmin):
 
 @admin.register(CreditHold)
 class HoldAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "user_id", "reference_type", "reference_id", "amount", "status", "charged")
+    list_display = ("created_at", "owner", "reference_type", "reference_id", "amount", "status", "charged")
     list_filter = ("status",)
     search_fields = ("=user_id", "=reference_id")
     ordering = ("-id",)
@@ -65,7 +81,7 @@ class HoldAdmin(ReadOnlyAdmin):
 
 @admin.register(CreditGrant)
 class GrantAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "user_id", "kind", "amount", "remaining", "priority", "expires_at", "campaign")
+    list_display = ("created_at", "owner", "kind", "amount", "remaining", "priority", "expires_at", "campaign")
     list_filter = ("kind",)
     search_fields = ("=user_id", "campaign")
     ordering = ("-id",)

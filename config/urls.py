@@ -22,6 +22,10 @@ api = [
     path("", include("sessions_app.urls")),
 ]
 
+admin.site.site_header = "Tallyroom"
+admin.site.site_title = "Tallyroom"
+admin.site.index_title = "Staff"
+
 urlpatterns = [
     path("api/v1/", include(api)),
     path("admin/", admin.site.urls),

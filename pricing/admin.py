@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db import models
+from django.db import models, transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
@@ -15,7 +15,9 @@ from pricing.actor import act_as
 from pricing.forms import PRICE_FIELDS, PlainDecimalField, PriceForm, PriceFormSet, VersionForm
 from pricing.models import WEIGHTS, ModelPricing, PricingRevision, PricingVersion
 
-EXACT_NUMBERS = {models.DecimalField: {"form_class": PlainDecimalField}}
+EXACT_NUMBERS: dict[type[models.Field[Any, Any]], dict[str, Any]] = {
+    models.DecimalField: {"form_class": PlainDecimalField}
+}
 
 
 class PriceInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -86,9 +88,16 @@ class PricingVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Nobody: turns, events and history refer to a version by name. This also takes the bulk action away."""
         return False
 
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Django saves version and prices in one transaction; here that transaction learns who it is for."""
+        if request.method != "POST":
+            return super().changeform_view(request, *args, **kwargs)
+        with transaction.atomic():
+            act_as(str(request.user.pk))
+            return super().changeform_view(request, *args, **kwargs)
+
     def save_model(self, request: HttpRequest, obj: PricingVersion, form: Any, change: bool) -> None:
-        """Django saves the version first and its prices after it, in one transaction: here it learns who it is for."""
-        act_as(str(request.user.pk))
+        """Only what was changed is written: the rest of the instance is as old as the page."""
         if not change:
             super().save_model(request, obj, form, change)
             return

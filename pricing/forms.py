@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db import OperationalError, transaction
 
+from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, sqlstate
 from pricing.models import USD_RATES, WEIGHTS, ModelPricing, PricingVersion
 
 PRICE_FIELDS = (
@@ -21,7 +22,7 @@ _PLAIN_NUMBER = re.compile(r"\s*-?[0-9]*\.?[0-9]*\s*")
 class PlainDecimalField(forms.DecimalField):
     """Digits and a point. Django lets "sNaN" through to a comparison that raises, and takes exponents."""
 
-    def to_python(self, value: Any) -> Decimal | None:
+    def to_python(self, value: Any) -> Any:
         if isinstance(value, str) and not _PLAIN_NUMBER.fullmatch(value):
             raise ValidationError(self.error_messages["invalid"], code="invalid")
         return super().to_python(value)
@@ -45,8 +46,7 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
         cleaned = super().clean()
         if self.instance._state.adding:  # noqa: SLF001
             return cleaned
-        # Locked until the save is through: the rows of the inline are read after this, and cannot change any more.
-        stored = PricingVersion.objects.select_for_update().get(pk=self.instance.pk)
+        stored = _locked(self.instance)
         if not stored.editable:
             raise ValidationError(f"This version is {stored.status} by now and cannot be edited.")
         if self.cleaned_data.get("seen_revision") != stored.revision:
@@ -55,6 +55,18 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
                 code="stale_revision",
             )
         return cleaned
+
+
+def _locked(version: PricingVersion) -> PricingVersion:
+    """Lock the version until the save is through: the inline's rows are read after this, and cannot change any more."""
+    try:
+        # A savepoint, so that the page can still be shown after a lock timeout.
+        with transaction.atomic():
+            return PricingVersion.objects.select_for_update().get(pk=version.pk)
+    except OperationalError as error:
+        if sqlstate(error) != LOCK_TIMEOUT_SQLSTATE:
+            raise
+        raise ValidationError("Somebody else is saving prices of this version right now. Try again.") from None
 
 
 class PriceFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]

@@ -10,7 +10,7 @@ from sessions_app.models import Agent, Room, Session, Turn
 
 @admin.register(Turn)
 class TurnAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "user_id", "mode", "status", "turn_index", "pricing_version", "error_code")
+    list_display = ("created_at", "owner", "mode", "status", "turn_index", "pricing_version", "error_code")
     list_filter = ("status", "mode")
     search_fields = ("=id", "=user_id", "=session__id")
     search_help_text = "turn, user or session id"

@@ -12,7 +12,7 @@ from config.embedded.event_stream import Event
 from config.embedded.terminal import BILL_COLUMNS, Terminal, bill_rows, table
 
 MESSAGE = "Should a small team write down how it makes decisions?"
-MAX_OUTPUT_TOKENS = 80
+MAX_OUTPUT_TOKENS = 64
 
 
 def show_turn(user: ApiClient, session_id: str, terminal: Terminal) -> None:

@@ -41,7 +41,14 @@ def migrate() -> None:
         call_command("migrate", verbosity=0, interactive=False)
 
 
-def ensure_staff(password: str) -> None:
+def ensure_people(*, staff_password: str, user_password: str) -> None:
+    """The staff user, and a user with credits."""
+    _ensure_staff(staff_password)
+    _ensure_user(user_password)
+    _grant_credits()
+
+
+def _ensure_staff(password: str) -> None:
     staff = User.objects.with_address(STAFF_EMAIL).first()
     if staff is None:
         User.objects.create_superuser(email=STAFF_EMAIL, password=password)
@@ -49,7 +56,7 @@ def ensure_staff(password: str) -> None:
         _set_password(staff, password)
 
 
-def ensure_user(password: str) -> None:
+def _ensure_user(password: str) -> None:
     user = User.objects.with_address(USER_EMAIL).first()
     if user is None:
         User.objects.create_user(email=USER_EMAIL, password=password)
@@ -62,7 +69,7 @@ def _set_password(user: User, password: str) -> None:
     user.save(update_fields=["password"])
 
 
-def grant_credits() -> None:
+def _grant_credits() -> None:
     """A campaign pays each user once; one of its own per start, so that the wallet never runs dry."""
     campaign = f"start-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     call_command(

@@ -41,15 +41,13 @@ def running(module: str, arguments: Sequence[str], *, log: Path) -> Iterator[sub
 
 @contextmanager
 def running_web(port: int, *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The web process on a loopback port, once it answers."""
+    """The web process on a loopback port. It needs a moment: prepare what it will serve, then `wait_until_live`."""
     arguments = [
         *("config.asgi:application", "--host", LOOPBACK, "--port", str(port), "--lifespan", "on"),
         *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header"),
         *("--timeout-graceful-shutdown", "5"),
     ]
     with running("uvicorn", arguments, log=log) as process:
-        with step("web process"):
-            _wait_until_live(f"http://{LOOPBACK}:{port}/api/v1/health/live", process, log)
         yield process
 
 
@@ -63,12 +61,13 @@ def running_worker(*, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def _wait_until_live(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_live(base_url: str, process: subprocess.Popen[bytes], *, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not _answers(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise EmbeddedError(f"the web process did not start:\n{processes.last_lines(log)}")
-        time.sleep(POLL_S)
+    with step("web process"):
+        while not _answers(f"{base_url}/api/v1/health/live"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise EmbeddedError(f"the web process did not start:\n{processes.last_lines(log)}")
+            time.sleep(POLL_S)
 
 
 def _answers(url: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection, transaction
 from django.test import Client
 
 from pricing import cache
@@ -90,6 +92,30 @@ def test_a_multiplier_of_the_active_version_is_edited_and_recorded(browser, staf
     assert (entry.user, entry.object_id) == (staff, str(seeded().pk))
     assert "gpt-4o" in entry.get_change_message()
     assert "seen" not in entry.get_change_message().lower()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_another_editor_saves_the_page_says_so(browser, settings):
+    settings.DATABASE_LOCK_TIMEOUT_MS = 200
+    url = page_of(seeded())
+    form, before = form_of(browser, url), stored()
+    locked, go_on = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with transaction.atomic():
+            PricingVersion.objects.select_for_update().get(version=SEED)
+            locked.set()
+            go_on.wait(10)
+        connection.close()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert locked.wait(10)
+    answer = browser.post(url, {**form, row_of(form, "gpt-4o") + "multiplier": "2.5"})
+    go_on.set()
+    thread.join()
+    assert "right now" in errors_of(answer)
+    assert stored() == before
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing.fields import parse_decimal
@@ -69,6 +69,7 @@ def test_what_is_not_is_refused(data):
     assert multiplier(data) is None
 
 
+@settings(deadline=None)
 @given(st.decimals(0, "99999999.9999", places=4))
 def test_text_and_json_number_of_a_multiplier_mean_the_same(value):
     written = format(value, "f")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing.rating import TokenPools, Weights, affordable_output_tokens, bound, rate
@@ -89,6 +89,7 @@ usual_weights = st.one_of(st.just(WEIGHTS), weights)
 multipliers = st.decimals(0, "99999999.9999", places=4)
 
 
+@settings(deadline=None)
 @given(
     fresh=tokens,
     cached=tokens,
@@ -112,6 +113,7 @@ def test_no_call_within_its_sizes_costs_more_than_its_bound(fresh, cached, writt
     assert result.oe_tokens >= 0
 
 
+@settings(deadline=None)
 @given(
     credits=st.decimals(0, "9999999999.99999999", places=8),
     input_tokens=tokens,

@@ -19,7 +19,7 @@ from config.embedded.errors import EmbeddedError
 from config.embedded.paths import current_data_folder
 from config.embedded.ports import LOOPBACK, free_port
 from config.embedded.terminal import Terminal
-from config.embedded.web_process import running_web
+from config.embedded.web_process import running_web, wait_until_live
 
 
 class Command(BaseCommand):
@@ -45,13 +45,13 @@ def exit_at_once(signum: int, _frame: FrameType | None) -> NoReturn:
 
 def run_demo(folder: Path, terminal: Terminal) -> None:
     staff_password, user_password = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    seeding.migrate()
-    seeding.ensure_staff(staff_password)
-    seeding.ensure_user(user_password)
-    seeding.grant_credits()
     port = free_port()
     base_url = f"http://{LOOPBACK}:{port}"
-    with running_web(port, log=folder / "web.log"):
+    log = folder / "web.log"
+    seeding.migrate()
+    with running_web(port, log=log) as web:
+        seeding.ensure_people(staff_password=staff_password, user_password=user_password)
+        wait_until_live(base_url, web, log=log)
         with ApiClient(base_url, sign_in(base_url, seeding.STAFF_EMAIL, staff_password)) as admin:
             seeding.price_local_model(admin)
         with ApiClient(base_url, sign_in(base_url, seeding.USER_EMAIL, user_password)) as user:

@@ -17,7 +17,7 @@ from config.embedded.errors import EmbeddedError, Interrupted
 from config.embedded.paths import current_data_folder, persisted_secret
 from config.embedded.ports import LOOPBACK, is_free
 from config.embedded.signals import ReceivedSignals
-from config.embedded.web_process import running_web, running_worker
+from config.embedded.web_process import running_web, running_worker, wait_until_live
 
 POLL_S = 0.2
 
@@ -67,11 +67,10 @@ def run(folder: Path, port: int, signals: ReceivedSignals) -> None:
     base_url = f"http://{LOOPBACK}:{port}"
     staff_password, user_password = (persisted_secret(folder, f"{who}_password") for who in ("staff", "user"))
     seeding.migrate()
-    seeding.ensure_staff(staff_password)
-    seeding.ensure_user(user_password)
-    seeding.grant_credits()
     logs = {"web": folder / "web.log", "worker": folder / "worker.log"}
     with running_worker(log=logs["worker"]) as worker, running_web(port, log=logs["web"]) as web:
+        seeding.ensure_people(staff_password=staff_password, user_password=user_password)
+        wait_until_live(base_url, web, log=logs["web"])
         with ApiClient(base_url, sign_in(base_url, seeding.STAFF_EMAIL, staff_password)) as admin:
             seeding.price_local_model(admin)
         token = sign_in(base_url, seeding.USER_EMAIL, user_password)
