@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -54,14 +55,16 @@ class ApiClient:
             page = self.get(page["next"])
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[Event]:
-        with self._http.stream("POST", path, json=body, headers={"Accept": "text/event-stream"}) as answer:
+        request = self._http.stream("POST", path, json=body, headers={"Accept": "text/event-stream"})
+        with no_answer_is_an_error(), request as answer:
             if answer.is_error:
                 answer.read()
                 raise refusal(answer)
             yield from read_events(answer.iter_bytes())
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
-        answer = self._http.request(method, path, **arguments)
+        with no_answer_is_an_error():
+            answer = self._http.request(method, path, **arguments)
         if answer.is_error:
             raise refusal(answer)
         return answer.json()
@@ -71,6 +74,14 @@ def sign_in(base_url: str, email: str, password: str) -> str:
     """A fresh token."""
     with ApiClient(base_url) as client:
         return str(client.post("/auth/token", {"email": email, "password": password})["token"])
+
+
+@contextmanager
+def no_answer_is_an_error() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise EmbeddedError(f"the web process did not answer ({error!r}): see web.log") from None
 
 
 def refusal(answer: httpx.Response) -> EmbeddedError:

@@ -22,6 +22,8 @@ from config.embedded.progress import step
 START_TIMEOUT_S = 60.0
 POLL_S = 0.1
 POOL_SIZE = "16"
+# Who presses Ctrl-C does not want to see a turn of the demo to its end; what it used by then is billed all the same.
+DRAIN_TIMEOUT_S = "2"
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def running(module: str, arguments: Sequence[str], *, log: Path) -> Iterator[sub
         [sys.executable, "-m", module, *arguments],
         log=log,
         folder=REPOSITORY,
-        env={"DATABASE_POOL_SIZE": POOL_SIZE, **os.environ},
+        env={"DATABASE_POOL_SIZE": POOL_SIZE, "DRAIN_TIMEOUT_S": DRAIN_TIMEOUT_S, **os.environ},
     )
     try:
         yield process
@@ -45,7 +47,7 @@ def running_web(port: int, *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     arguments = [
         *("config.asgi:application", "--host", LOOPBACK, "--port", str(port), "--lifespan", "on"),
         *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header"),
-        *("--timeout-graceful-shutdown", "5"),
+        *("--timeout-graceful-shutdown", DRAIN_TIMEOUT_S),
     ]
     with running("uvicorn", arguments, log=log) as process:
         yield process

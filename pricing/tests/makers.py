@@ -77,3 +77,11 @@ def client_of(user: User | None) -> APIClient:
     if user is not None:
         client.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(user)}")
     return client
+
+
+def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
+    """The problem document of an answer that must be a refusal."""
+    body: dict[str, Any] = answer.json()
+    assert (answer.status_code, body["code"], body["status"]) == (status, code, status)
+    assert answer["Content-Type"] == "application/problem+json"
+    return body

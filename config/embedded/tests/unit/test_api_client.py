@@ -3,7 +3,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from config.embedded.api_client import refusal
+from config.embedded.api_client import ApiClient, refusal
+from config.embedded.errors import EmbeddedError
+from config.embedded.ports import LOOPBACK, free_port
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/api/v1/rooms")
 
@@ -28,3 +30,11 @@ REQUEST = httpx.Request("POST", "http://127.0.0.1/api/v1/rooms")
 )
 def test_a_refusal_says_what_was_asked_and_why_it_was_refused(answer: httpx.Response, message: str) -> None:
     assert str(refusal(answer)) == message
+
+
+def test_a_server_that_is_gone_is_an_error_in_one_line() -> None:
+    with ApiClient(f"http://{LOOPBACK}:{free_port()}") as client:
+        with pytest.raises(EmbeddedError, match="the web process did not answer"):
+            client.get("/health")
+        with pytest.raises(EmbeddedError, match="the web process did not answer"):
+            list(client.stream("/sessions/x/turns/stream", {}))
