@@ -50,7 +50,7 @@ lint: .venv/.dev ## ruff, format, import contracts, types, migrations, OpenAPI
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'
-	@$(PY) -m mypy
+	@DEBUG=1 $(PY) -m mypy
 	@exec $(EMBEDDED) --name lint -- .ci/schema-check
 
 UV_COMPILE := $(PY) -m uv pip compile --quiet pyproject.toml --universal --python-version 3.11 \

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -21,9 +22,11 @@ from billing.ledger.states import Entry
 from billing.models import CreditTransaction, CreditWallet, LLMCallEvent
 from config.core.money import ledger_text
 from pricing.history import UnknownPriceRevision, book_at
+from pricing.price_book import PriceBook
 from pricing.rating import TokenPools, rate
 
 BATCH = 500
+Books = Callable[[str, int], PriceBook]
 _ENTRY_COLUMNS = (
     "id", "wallet_id", "user_id", "seq", "kind", "amount", "balance_after", "reference_type", "reference_id",
     "event_id", "grant_id", "idempotency_key", "reason", "initiated_by", "created_at", "entry_hash",
@@ -119,6 +122,8 @@ def check_wallets(*, user_id: UUID | None = None, progress: Callable[[int], Any]
     wallets = CreditWallet.objects.order_by("id")
     if user_id is not None:
         wallets = wallets.filter(user_id=user_id)
+    # A ledger has few price books: a million events need not read theirs a million times.
+    books = lru_cache(maxsize=64)(book_at)
     last: UUID | None = None
     while True:
         page = wallets.filter(id__gt=last) if last else wallets
@@ -130,7 +135,7 @@ def check_wallets(*, user_id: UUID | None = None, progress: Callable[[int], Any]
             yield from list(_rows_that_break(batch))
             for wallet_id, owner in batch:
                 yield from list(_chain(wallet_id))
-                yield from list(_recomputation(wallet_id, owner))
+                yield from list(_recomputation(wallet_id, owner, books))
         progress(len(batch))
 
 
@@ -206,14 +211,14 @@ def _chain(wallet_id: UUID) -> Iterator[Finding]:
         yield Finding("L10", wallet_id, wallet.user_id, "the wallet's last hash is not its last entry's")
 
 
-def _recomputation(wallet_id: UUID, owner: UUID) -> Iterator[Finding]:
+def _recomputation(wallet_id: UUID, owner: UUID, books: Books) -> Iterator[Finding]:
     """L6: each event's OE tokens and credits follow from its own row and its price version's frozen weights."""
     last: UUID | None = None
     while True:
         events = LLMCallEvent.objects.filter(user_id=owner).order_by("id")
         page = list((events.filter(id__gt=last) if last else events)[:BATCH])
         for event in page:
-            problem = _recomputed_otherwise(event)
+            problem = _recomputed_otherwise(event, books)
             if problem:
                 yield Finding("L6", wallet_id, owner, f"event {event.id}: {problem}")
         if len(page) < BATCH:
@@ -221,9 +226,9 @@ def _recomputation(wallet_id: UUID, owner: UUID) -> Iterator[Finding]:
         last = page[-1].id
 
 
-def _recomputed_otherwise(event: LLMCallEvent) -> str | None:
+def _recomputed_otherwise(event: LLMCallEvent, books: Books) -> str | None:
     try:
-        book = book_at(event.pricing_version, event.pricing_revision)
+        book = books(event.pricing_version, event.pricing_revision)
     except UnknownPriceRevision:
         return f"its price version {event.pricing_version} revision {event.pricing_revision} is not on record"
     pools = TokenPools(

@@ -7,12 +7,13 @@ at the end running turns are drained, because a server that stops drops detached
 from __future__ import annotations
 
 import os
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.core.asgi import get_asgi_application
 
-_django = get_asgi_application()
+_django: Any = get_asgi_application()
 
 from config.core.body_limit import BodyLimit  # noqa: E402 - apps must be ready first
 from config.lifespan import Lifespan  # noqa: E402

@@ -35,7 +35,7 @@ app.conf.update(
 app.autodiscover_tasks(["billing", "sessions_app"])
 
 
-@signals.worker_ready.connect
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def _sweep_at_start(**_: object) -> None:
     """What was left behind by processes that died while nobody was there to see it."""
     from sessions_app.tasks import settle_interrupted

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from config import presence
 from pricing import cache as price_cache
+from pricing.errors import NoActiveVersion
 
 
 class LiveView(APIView):
@@ -61,7 +62,7 @@ def _database_answers() -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-            return cursor.fetchone() == (1,)
+            return bool(cursor.fetchone() == (1,))
     except (DatabaseError, InterfaceError):
         return False
 
@@ -69,7 +70,7 @@ def _database_answers() -> bool:
 def _pricing() -> dict[str, Any]:
     try:
         book = price_cache.current()
-    except DatabaseError:
+    except (DatabaseError, NoActiveVersion):
         return {"status": "down"}
     return {
         "status": "ok",

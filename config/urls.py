@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path, re_path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from config.core.problems import handler400, handler403, handler404, handler500
@@ -11,7 +11,7 @@ from config.health import HealthView, LiveView
 
 __all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
 
-api = [
+api: list[URLPattern | URLResolver] = [
     path("health", HealthView.as_view(), name="health"),
     path("health/live", LiveView.as_view(), name="health-live"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),

@@ -11,7 +11,7 @@ from sessions_app.turns.recovery import recover_lost_turns
 log = structlog.get_logger(__name__)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def settle_interrupted() -> int:
     """End the turns whose process died. Also the worker's sign of life, which `/health` shows."""
     worker_seen()

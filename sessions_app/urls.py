@@ -1,9 +1,11 @@
+from typing import Any
+
 from django.urls import path
 
 from sessions_app import turn_views, views
 
-_collection = {"get": "list", "post": "create"}
-_item = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
+_collection: Any = {"get": "list", "post": "create"}
+_item: Any = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
 
 urlpatterns = [
     path("agents", views.AgentViewSet.as_view(_collection)),

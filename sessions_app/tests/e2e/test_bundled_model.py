@@ -17,12 +17,16 @@ pytestmark = [pytest.mark.server, pytest.mark.usefixtures("committed")]
 
 def test_a_round_table_on_the_real_model_is_billed_by_its_own_counts(committed):
     # `make test` starts the model and says where it is.
-    environment = {"LLM_BASE_URL": os.environ["TEST_LLM_BASE_URL"], "LLM_API_KEY": os.environ["TEST_LLM_API_KEY"]}
+    base_url, key = os.environ["TEST_LLM_BASE_URL"], os.environ["TEST_LLM_API_KEY"]
+    environment = {"LLM_BASE_URL": base_url, "LLM_API_KEY": key}
     put_model(
         pricing_version="2026-02-20",
         model_alias="local",
         fields={
-            "multiplier": Decimal("0.1"), "provider": "default", "provider_model": "smollm2-135m", "context_tokens": 4096,
+            "multiplier": Decimal("0.1"),
+            "provider": "default",
+            "provider_model": "smollm2-135m",
+            "context_tokens": 4096,
         },
         actor="test",
     )  # fmt: skip
@@ -44,8 +48,6 @@ def test_a_round_table_on_the_real_model_is_billed_by_its_own_counts(committed):
     expected = Decimal(0)
     for call in calls:
         assert 0 < call.output_tokens <= 16
-        weighed = (
-            Decimal("0.35") * call.input_tokens_fresh + Decimal("0.1") * call.input_tokens_cached + call.output_tokens
-        )
+        read = Decimal("0.35") * call.input_tokens_fresh + Decimal("0.1") * call.input_tokens_cached
         expected += round((read + call.output_tokens) * Decimal("0.1") / 10_000, 8)
     assert Decimal(turn["balance_after"]) == 10 - expected
