@@ -30,9 +30,9 @@ from sessions_app.turns.admission import Started, admit, start
 from sessions_app.turns.estimating import estimate
 from sessions_app.turns.event_log import TurnEvent
 from sessions_app.turns.heartbeats import with_heartbeats
-from sessions_app.turns.opening import TurnRequest
 from sessions_app.turns.reading import answer, bill, describe, turn_of
 from sessions_app.turns.replaying import stored_events
+from sessions_app.turns.turn import TurnRequest
 
 _KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="1 to 255 printable ASCII characters"

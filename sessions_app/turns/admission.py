@@ -10,10 +10,11 @@ from uuid import UUID
 
 from sessions_app.errors import TurnInProgress
 from sessions_app.models import Turn
-from sessions_app.turns.opening import OpenedTurn, Replayed, TurnRequest, open_turn
+from sessions_app.turns.opening import open_turn
 from sessions_app.turns.recovery import recover
 from sessions_app.turns.registry import registry
 from sessions_app.turns.running import TurnRun
+from sessions_app.turns.turn import OpenedTurn, Replayed, TurnRequest
 
 # How long `"on_busy": "wait"` waits for the session's running turn, and how often it looks.
 WAIT_S = 60

@@ -18,10 +18,11 @@ from sessions_app.llm.types import ChatRequest, ChatResult
 from sessions_app.turns import rows
 from sessions_app.turns.event_log import EventLog
 from sessions_app.turns.meter import Meter
-from sessions_app.turns.opening import OpenedTurn, hold_for, price_of, window_for
+from sessions_app.turns.opening import hold_for, price_of, window_for
 from sessions_app.turns.outcome import OUT_OF_CREDITS, RunReport
 from sessions_app.turns.planning import Speaker, Warning
 from sessions_app.turns.rows import StepRow
+from sessions_app.turns.turn import OpenedTurn
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,8 @@ from billing import reports
 from config.core.money import ZERO, ledger_text
 from pricing.rating import bound
 from sessions_app.context.window import input_budget
-from sessions_app.turns.opening import Prepared, TurnRequest, prepare, price_of, window_for
+from sessions_app.turns.opening import prepare, price_of, window_for
+from sessions_app.turns.turn import Prepared, TurnRequest
 
 # An answer of n tokens is read again by the next agent, perhaps through another tokenizer: counted as at most 4 n.
 _REREAD_FACTOR = 4

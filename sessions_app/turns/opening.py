@@ -7,7 +7,7 @@ lock, one hold; with BEGIN and COMMIT six. An old price snapshot, a missing wall
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -15,10 +15,8 @@ from django.db import IntegrityError, OperationalError
 
 from billing import enforcement, ledger
 from billing.errors import InsufficientCredits, WalletBusy
-from billing.ledger import Reference
-from billing.ledger.states import Enforcement
 from config.core.errors import NotFound, ValidationFailed
-from config.core.idempotency import UNIQUE_CONSTRAINT, Claim
+from config.core.idempotency import UNIQUE_CONSTRAINT
 from config.core.ids import uuid7
 from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, joined_atomic, retrying, sqlstate
 from pricing import cache as price_cache
@@ -27,60 +25,11 @@ from pricing.rating import affordable_output_tokens, bound
 from sessions_app.context.window import Utterance, Window, compose
 from sessions_app.errors import TurnInProgress, UnknownModelAlias
 from sessions_app.llm.providers import configured
-from sessions_app.turns import rows
-from sessions_app.turns.planning import Plan, Speaker, plan_turn
+from sessions_app.turns import opening_rows
+from sessions_app.turns.planning import Speaker, plan_turn
+from sessions_app.turns.turn import OpenedTurn, Prepared, Replayed, TurnRequest
 
 ACTIVE_CONSTRAINTS = ("turn_one_active_per_session", "turn_index_once_per_session")
-
-
-@dataclass(frozen=True, slots=True)
-class TurnRequest:
-    """What a client asks for. `max_output_tokens` is per LLM call."""
-
-    user_id: UUID
-    session_id: UUID
-    message: str
-    max_output_tokens: int
-    model_alias_override: str | None
-    claim: Claim | None
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A turn that could open: everything decided, nothing written."""
-
-    room_id: UUID
-    goal: str
-    plan: Plan
-    history: tuple[Utterance, ...]
-    book: PriceBook
-    window: Window
-    first_hold: Decimal
-    enforcement: Enforcement
-    next_turn_index: int
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedTurn:
-    """A turn that is running under our claim. `first_step_id` is already journaled as running."""
-
-    id: UUID
-    request: TurnRequest
-    prepared: Prepared
-    lease_claim: UUID
-    first_step_id: UUID
-
-    @property
-    def reference(self) -> Reference:
-        return Reference("turn", self.id)
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """The key stands for a turn that exists already."""
-
-    turn_id: UUID
 
 
 def open_turn(request: TurnRequest, *, recover: Callable[[UUID], bool]) -> OpenedTurn | Replayed:
@@ -102,7 +51,7 @@ def open_turn(request: TurnRequest, *, recover: Callable[[UUID], bool]) -> Opene
                 continue
             if not any(name in text for name in ACTIVE_CONSTRAINTS):
                 raise
-            active = rows.active_turn(request.session_id)
+            active = opening_rows.active_turn(request.session_id)
             if active is not None and not (active.lease_lost and recover(active.turn_id)):
                 raise TurnInProgress(active.turn_id) from None
             if last_try:
@@ -116,13 +65,13 @@ def open_turn(request: TurnRequest, *, recover: Callable[[UUID], bool]) -> Opene
 
 def _open(request: TurnRequest) -> OpenedTurn | Replayed:
     with joined_atomic():
-        loaded = rows.load(request)
+        loaded = opening_rows.load(request)
         if loaded.replay is not None and request.claim is not None:
             request.claim.check(loaded.replay.fingerprint)
             return Replayed(loaded.replay.turn_id)
         prepared = _prepare(request, loaded)
         turn = OpenedTurn(uuid7(), request, prepared, lease_claim=uuid4(), first_step_id=uuid7())
-        rows.insert(turn)
+        opening_rows.insert(turn)
         try:
             ledger.place_hold(
                 user_id=request.user_id,
@@ -140,10 +89,10 @@ def prepare(request: TurnRequest) -> Prepared:
 
     For estimates. Raises as `open_turn` does, but for money.
     """
-    return _prepare(request, rows.load(replace(request, claim=None)))
+    return _prepare(request, opening_rows.load(replace(request, claim=None)))
 
 
-def _prepare(request: TurnRequest, loaded: rows.Loaded) -> Prepared:
+def _prepare(request: TurnRequest, loaded: opening_rows.Loaded) -> Prepared:
     if loaded.room is None:
         raise NotFound
     book = price_cache.matching(loaded.pricing_version, loaded.pricing_revision)

@@ -18,9 +18,9 @@ from billing import ledger
 from config.core.errors import ShuttingDown
 from config.core.transactions import in_thread
 from sessions_app.turns import rows
-from sessions_app.turns.opening import OpenedTurn
 from sessions_app.turns.outcome import INTERRUPTED
 from sessions_app.turns.running import TurnRun
+from sessions_app.turns.turn import OpenedTurn
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

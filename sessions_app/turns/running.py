@@ -24,10 +24,10 @@ from sessions_app.orchestration.state import TurnPorts
 from sessions_app.turns.asking import Asker, TurnLost
 from sessions_app.turns.event_log import EventLog
 from sessions_app.turns.meter import Meter, TurnIds
-from sessions_app.turns.opening import OpenedTurn
 from sessions_app.turns.outcome import BROKEN, INTERRUPTED, TIMED_OUT, RunReport, conclude
 from sessions_app.turns.rows import TurnEnd
 from sessions_app.turns.settling import TurnRecord, settle_turn
+from sessions_app.turns.turn import OpenedTurn
 
 log = structlog.get_logger(__name__)
 # While the database is away a finished turn waits here to be billed; the lease decides who bills it in the end.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from threading import Barrier
 
@@ -15,28 +14,11 @@ from billing.ledger import Reference
 from billing.models import CreditGrant, CreditHold, CreditTransaction, CreditWallet
 from billing.tests.makers import credits, make_call, make_hold, make_wallet, settle
 from config.core.ids import uuid7
+from config.core.tests.racing import at_once
 from config.core.transactions import retrying
 from pricing.rating import TokenPools
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def at_once(*works):
-    """Run all at one barrier, each in its thread with its own connection; results or exceptions, in order."""
-    barrier = Barrier(len(works))
-
-    def one(work):
-        try:
-            connection.ensure_connection()
-            barrier.wait(timeout=30)
-            return work()
-        except Exception as error:  # noqa: BLE001 - the test looks at what each thread met
-            return error
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(works)) as threads:
-        return list(threads.map(one, works))
 
 
 def test_twenty_first_requests_make_one_wallet_and_one_beta_grant(settings):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from threading import Barrier
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
+from config.core.tests.racing import at_once
 from pricing import cache, services
 from pricing.errors import StaleRevision
 from pricing.history import book_at
@@ -17,24 +16,6 @@ from pricing.models import ModelPricing, PricingRevision
 from pricing.tests.makers import SEED, SEED_REVISION, price, seeded, set_by_sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def at_once(*works):
-    """Run all at one barrier, each in its thread with its own connection; results or exceptions, in order."""
-    barrier = Barrier(len(works))
-
-    def one(work):
-        try:
-            connection.ensure_connection()
-            barrier.wait(timeout=30)
-            return work()
-        except Exception as error:  # noqa: BLE001 - the test looks at what each thread met
-            return error
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(works)) as threads:
-        return list(threads.map(one, works))
 
 
 def editor(n: int, **fields):

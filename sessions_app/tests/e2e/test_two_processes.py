@@ -6,7 +6,6 @@ import re
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import httpx
@@ -16,6 +15,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
 from django.core.management import call_command
 
 from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
+from config.core.tests.racing import at_once
 from pricing.models import ModelPricing, PricingVersion
 from sessions_app.models import Message, Turn
 from sessions_app.tests.e2e.forms import form_fields
@@ -39,17 +39,6 @@ def post(web: WebProcess, person, session, **body):
         return client.post(f"/sessions/{session}/turns", json={"message": "hi", **body})
 
 
-def at_once(works):
-    barrier = threading.Barrier(len(works))
-
-    def one(work):
-        barrier.wait(timeout=30)
-        return work()
-
-    with ThreadPoolExecutor(len(works)) as threads:
-        return list(threads.map(one, works))
-
-
 def test_money_for_one_turn_and_twenty_posts_from_two_processes(webs, script):
     script.reply = Reply(usage={"prompt_tokens": 13, "completion_tokens": 1_000}, first_delay_s=0.5)
     alice = make_person("alice", credits="0.21")
@@ -58,7 +47,7 @@ def test_money_for_one_turn_and_twenty_posts_from_two_processes(webs, script):
         lambda n=n, session=session: post(webs[n % 2], alice, session, max_output_tokens=1_000)
         for n, session in enumerate(sessions)
     ]
-    answers = at_once(works)
+    answers = at_once(*works)
     assert sorted(answer.status_code for answer in answers) == [201] + [402] * 19
     refused = next(answer for answer in answers if answer.status_code == 402).json()
     assert (refused["balance"], refused["held"], refused["available"]) == ("0.21000000", "0.20147000", "0.00853000")
@@ -73,7 +62,7 @@ def test_twenty_posts_on_one_session_make_one_turn(webs, script):
     script.reply = Reply(first_delay_s=0.5)
     alice = make_person("alice")
     session = make_session(alice, "solo")
-    answers = at_once([lambda n=n: post(webs[n % 2], alice, session) for n in range(20)])
+    answers = at_once(*[lambda n=n: post(webs[n % 2], alice, session) for n in range(20)])
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 19
     assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"turn_in_progress"}
     turn = Turn.objects.get(session_id=session)
@@ -89,7 +78,7 @@ def test_twenty_posts_with_one_key_make_one_turn(webs, script):
         with web.client(alice.token) as client:
             return client.post(f"/sessions/{session}/turns", json={"message": "hi"}, headers={"Idempotency-Key": "one"})
 
-    answers = at_once([lambda n=n: keyed(webs[n % 2]) for n in range(20)])
+    answers = at_once(*[lambda n=n: keyed(webs[n % 2]) for n in range(20)])
     made = [answer for answer in answers if answer.status_code == 201]
     assert len({answer.json()["id"] for answer in made}) == 1
     assert {a.json()["code"] for a in answers if a.status_code != 201} <= {"idempotency_in_progress"}
@@ -104,7 +93,7 @@ def test_the_first_requests_of_a_new_user_make_one_wallet(webs):
         with web.client(alice.token) as client:
             return client.get("/users/me/wallet")
 
-    assert {a.status_code for a in at_once([lambda n=n: wallet(webs[n % 2]) for n in range(20)])} == {200}
+    assert {a.status_code for a in at_once(*[lambda n=n: wallet(webs[n % 2]) for n in range(20)])} == {200}
     assert CreditWallet.objects.filter(user_id=alice.id).count() == 1
 
 
