@@ -67,10 +67,10 @@ def show_bill(bill: dict[str, Any], before: dict[str, Any], after: dict[str, Any
     terminal.heading(f"Bill of the turn, prices {bill['pricing_version']} revision {bill['pricing_revision']}")
     for line in table(BILL_COLUMNS, bill_rows(bill)):
         terminal.line(line)
-    weights = bill["weights"]
+    weight = {name: f"{Decimal(value).normalize():f}" for name, value in bill["weights"].items()}
     terminal.quiet_line(
-        f"OE tokens = {weights['input_fresh']} x fresh + {weights['input_cached']} x cached"
-        f" + {weights['output']} x output; credits = OE tokens x multiplier / {bill['divisor']}"
+        f"OE tokens = {weight['input_fresh']} x fresh + {weight['input_cached']} x cached"
+        f" + {weight['output']} x output; credits = OE tokens x multiplier / {Decimal(bill['divisor']).normalize():f}"
     )
     terminal.line(f"Charged:       {bill['credits_charged']} credits")
     terminal.line(f"Wallet before: {before['balance']}")

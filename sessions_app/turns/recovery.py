@@ -8,6 +8,7 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 import structlog
+from django.db import InterfaceError, OperationalError
 
 from pricing.history import book_at
 from sessions_app.models import Turn, TurnStep
@@ -26,11 +27,22 @@ def recover_lost_turns() -> int:
     """End every running turn whose lease ran out; returns how many. Safe to run on several machines at once."""
     recovered = 0
     while lost := rows.lost_turns(limit=BATCH):
-        done = sum(recover(turn_id) for turn_id in lost)
+        done = sum(_recover_or_report(turn_id) for turn_id in lost)
         recovered += done
         if done == 0:
             break
     return recovered
+
+
+def _recover_or_report(turn_id: UUID) -> bool:
+    """One turn that cannot be settled must not keep the others from it. It stays leased to us and is tried again."""
+    try:
+        return recover(turn_id)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # noqa: BLE001 - whatever is wrong with this one turn, the next one is not to blame
+        log.exception("turn_not_recoverable", turn_id=str(turn_id))
+        return False
 
 
 def recover(turn_id: UUID) -> bool:

@@ -1,0 +1,122 @@
+"""The sweeper: what lost its lease is billed from the journal, once, and one bad turn does not stop the others."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+
+from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
+from config.core.ids import uuid7
+from pricing.rating import TokenPools
+from sessions_app.llm.types import ChatResult
+from sessions_app.models import Message, Turn, TurnStep
+from sessions_app.tests.makers import make_person, make_session
+from sessions_app.turns import rows
+from sessions_app.turns.meter import Meter, TurnIds
+from sessions_app.turns.opening import open_turn, price_of
+from sessions_app.turns.recovery import recover, recover_lost_turns
+from sessions_app.turns.turn import OpenedTurn, TurnRequest
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def a_provider(settings):
+    settings.LLM_BASE_URL = "http://127.0.0.1:9/v1"
+
+
+def open_for(person, *keys) -> OpenedTurn:
+    session = make_session(person, *keys, model_alias="gpt-4o-mini")
+    request = TurnRequest(
+        user_id=person.id, session_id=session, message="hi", max_output_tokens=100, model_alias_override=None,
+        claim=None, request_id="test",
+    )  # fmt: skip
+    opened = open_turn(request, recover=recover)
+    assert isinstance(opened, OpenedTurn)
+    return opened
+
+
+def journal_first_call(turn: OpenedTurn) -> None:
+    """As the run does it between the first call and the second."""
+    ids = TurnIds(turn.id, turn.request.session_id, turn.prepared.room_id, turn.request.user_id)
+    meter = Meter(ids=ids, book=turn.prepared.book, first_step_id=turn.first_step_id)
+    first, second = turn.prepared.plan.speakers[:2]
+    step = meter.begin(first, purpose="agent")
+    result = ChatResult(
+        status="success", text="first", pools=TokenPools(output=10_000), usage_source="provider",
+        raw_usage={"completion_tokens": 10_000}, provider_model="m", finish_reason="stop", failure=None, usage_flags=(),
+        latency_ms=5, first_text_ms=1, attempts=1,
+    )  # fmt: skip
+    meter.finish(step, result, price=price_of(turn.prepared.book, first.model_alias))
+    meter.begin(second, purpose="agent")
+    assert rows.journal(turn_id=turn.id, claim=turn.lease_claim, steps=meter.unjournaled())
+
+
+def lose_the_lease(*turns: OpenedTurn) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE turns SET lease_expires_at = now() - interval '1 second' WHERE id = ANY(%s)",
+            [[t.id for t in turns]],
+        )
+
+
+def test_finished_calls_are_billed_and_kept_and_the_running_one_is_recorded():
+    alice = make_person("alice")
+    turn = open_for(alice, "ann", "ben", "cal")
+    journal_first_call(turn)
+    lose_the_lease(turn)
+    assert recover_lost_turns() == 1
+    stored = Turn.objects.get(id=turn.id)
+    assert (stored.status, stored.error_code, stored.lease_expires_at) == ("interrupted", "turn_interrupted", None)
+    events = LLMCallEvent.objects.filter(turn_id=turn.id).order_by("call_index")
+    assert [(e.status, e.usage_source, e.credits_charged, e.usage_flags) for e in events] == [
+        ("success", "provider", Decimal(1), []),
+        ("error", "none", Decimal(0), ["process_died"]),
+    ]
+    assert [m.content for m in Message.objects.filter(turn_id=turn.id).order_by("id")] == ["hi", "first"]
+    assert [s.status for s in TurnStep.objects.filter(turn_id=turn.id).order_by("step_index")] == ["success", "error"]
+    assert CreditHold.objects.get(reference_id=turn.id).status == "settled"
+    assert CreditWallet.objects.get(user_id=alice.id).balance == Decimal(9)
+
+
+def test_a_turn_is_recovered_once():
+    turn = open_for(make_person("alice"), "ann", "ben")
+    journal_first_call(turn)
+    lose_the_lease(turn)
+    assert [recover(turn.id), recover(turn.id), recover_lost_turns()] == [True, False, 0]
+    assert CreditTransaction.objects.filter(reference_id=turn.id).count() == 1
+
+
+def test_a_turn_that_has_its_lease_is_left_alone():
+    turn = open_for(make_person("alice"), "ann")
+    assert (recover(turn.id), recover_lost_turns()) == (False, 0)
+    assert rows.renew_leases([(turn.id, turn.lease_claim)]) == {turn.id}
+    assert rows.renew_leases([(turn.id, uuid4())]) == set()
+    lose_the_lease(turn)
+    recover_lost_turns()
+
+
+def test_the_old_runner_writes_nothing_once_its_turn_was_taken_over():
+    turn = open_for(make_person("alice"), "ann", "ben")
+    lose_the_lease(turn)
+    assert rows.take_over(turn_id=turn.id, claim=uuid4())
+    assert rows.renew_leases([(turn.id, turn.lease_claim)]) == set()
+    assert rows.journal(turn_id=turn.id, claim=turn.lease_claim, steps=[]) is False
+    end = rows.TurnEnd("completed", "", "", "", [])
+    assert rows.end(turn_id=turn.id, claim=turn.lease_claim, outcome=end, steps=[], answers=[]) is False
+    assert Turn.objects.get(id=turn.id).status == "running"
+    lose_the_lease(turn)
+    assert recover_lost_turns() == 1
+
+
+def test_one_turn_that_cannot_be_settled_does_not_keep_the_others_from_it():
+    bad, good = open_for(make_person("alice"), "ann", "ben"), open_for(make_person("bob"), "ann")
+    journal_first_call(bad)
+    TurnStep.objects.filter(turn_id=bad.id, step_index=1).update(call={"event_id": str(uuid7())})
+    lose_the_lease(bad, good)
+    assert recover_lost_turns() == 1
+    assert Turn.objects.get(id=good.id).status == "interrupted"
+    assert Turn.objects.get(id=bad.id).status == "running"
