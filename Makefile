@@ -36,7 +36,7 @@ serve: .venv/.production ## The web process alone, configured by the environment
 	exec $(PY) -m uvicorn config.asgi:application \
 		--host 0.0.0.0 --port "$${PORT:-8000}" --workers "$${WEB_WORKERS:-1}" \
 		--lifespan on --loop uvloop --http httptools --no-access-log --no-server-header \
-		--timeout-graceful-shutdown "$${DRAIN_TIMEOUT_S:-30}"
+		--timeout-graceful-shutdown "$$(( $${DRAIN_TIMEOUT_S:-30} + 15 ))"
 
 # Threads, because the work waits for the network, and because a signal to the process group then reaches one process.
 # The scheduler keeps its times in memory: every beat job may run early or twice, and no file is left in the checkout.

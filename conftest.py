@@ -76,11 +76,11 @@ def undo_commits() -> None:
 
     with connection.cursor() as cursor:
         tables = [name for name in connection.introspection.table_names(cursor) if name not in _KEPT]
+        # Without the triggers that forbid this, and that would record the restored rows as new revisions.
+        cursor.execute("SET session_replication_role = replica")
         cursor.execute(f"TRUNCATE {', '.join(tables)}")
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'migrated'")
         names = [name for (name,) in cursor.fetchall()]
-        # Without the triggers that would record these rows as new revisions.
-        cursor.execute("SET session_replication_role = replica")
         for name in names:
             cursor.execute(f"INSERT INTO public.{name} SELECT * FROM migrated.{name}")
         cursor.execute("SET session_replication_role = origin")

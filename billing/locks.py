@@ -12,10 +12,10 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.conf import settings
 from django.db import connection
 
 from billing.ledger.states import HoldState, Lot, Reference, WalletState
+from config.core.transactions import patience_sql
 
 
 class Holdings(NamedTuple):
@@ -27,9 +27,8 @@ class Holdings(NamedTuple):
 
 
 _LOCK = """
-    SELECT id, user_id, balance, held, last_seq, last_hash, next_expiry_at,
-           set_config('lock_timeout', %s, true)
-      FROM credit_wallets WHERE user_id = %s FOR NO KEY UPDATE
+    SELECT id, user_id, balance, held, last_seq, last_hash, next_expiry_at
+      FROM credit_wallets WHERE user_id = %s AND {patience} FOR NO KEY UPDATE
 """
 
 _READ = """
@@ -47,9 +46,9 @@ def lock_wallet(user_id: UUID) -> WalletState | None:
     None where there is none yet. Waits at most the lock timeout.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK, [f"{settings.DATABASE_LOCK_TIMEOUT_MS}ms", user_id])
+        cursor.execute(_LOCK.format(patience=patience_sql()), [user_id])
         row = cursor.fetchone()
-    return None if row is None else WalletState(*row[:7])
+    return None if row is None else WalletState(*row)
 
 
 def read_holdings(wallet: WalletState, reference: Reference | None) -> Holdings:

@@ -90,7 +90,7 @@ class LLMCallEvent(models.Model):
     purpose = models.CharField(max_length=16, choices=Purpose.choices)
     provider = models.CharField(max_length=64)
     model_alias = models.CharField(max_length=64)
-    provider_model = models.CharField(max_length=200)
+    provider_model = models.CharField(max_length=255)
     input_tokens_fresh = models.BigIntegerField()
     input_tokens_cached = models.BigIntegerField()
     input_tokens_cache_write = models.BigIntegerField()
@@ -166,7 +166,7 @@ class LLMCallEvent(models.Model):
             models.Index(fields=["user_id", "created_at"], name="event_user_created"),
             models.Index(fields=["created_at"], name="event_created"),
         ]
-        triggers = [triggers.append_only(), triggers.event_has_its_debit()]
+        triggers = [triggers.append_only(), triggers.never_truncated(), triggers.event_has_its_debit()]
 
     def __str__(self) -> str:
         return f"{self.model_alias} {self.credits_charged}"
@@ -291,7 +291,12 @@ class CreditTransaction(models.Model):
             models.Index(fields=["user_id", "created_at"], name="entry_user_created"),
             models.Index(fields=["reference_id"], condition=Q(reference_id__isnull=False), name="entry_reference"),
         ]
-        triggers = [triggers.append_only(), triggers.entry_continues_the_wallet(), triggers.refund_within_debit()]
+        triggers = [
+            triggers.append_only(),
+            triggers.never_truncated(),
+            triggers.entry_continues_the_wallet(),
+            triggers.refund_within_debit(),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount}"
@@ -311,7 +316,7 @@ class CreditAllocation(models.Model):
             models.UniqueConstraint(fields=["entry", "grant"], name="allocation_once_per_entry_and_lot"),
             models.CheckConstraint(condition=Q(amount__gt=0, amount__lte=_LARGEST), name="allocation_positive"),
         ]
-        triggers = [triggers.append_only()]
+        triggers = [triggers.append_only(), triggers.never_truncated()]
 
     def __str__(self) -> str:
         return f"{self.amount} of {self.grant_id}"

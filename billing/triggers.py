@@ -19,6 +19,17 @@ def append_only() -> pgtrigger.Trigger:
     return pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)
 
 
+def never_truncated() -> pgtrigger.Trigger:
+    """L4: TRUNCATE is a delete that no row trigger sees."""
+    return pgtrigger.Trigger(
+        name="never_truncated",
+        level=pgtrigger.Statement,
+        operation=pgtrigger.Truncate,
+        when=pgtrigger.Before,
+        func="RAISE EXCEPTION 'L4: Cannot truncate the append-only table %', TG_TABLE_NAME;",
+    )
+
+
 def never_deleted() -> pgtrigger.Trigger:
     """Wallets, lots and holds change, but a money row never goes away."""
     return pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete)

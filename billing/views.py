@@ -98,7 +98,10 @@ class MyUsageView(APIView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         """Tokens and credits over time and by group. `credits_charged` is what the ledger took: add that up."""
-        query = UsageIn(data=request.query_params, context={"tz": request.query_params.get("tz")})
+        parameters = {**request.query_params.dict()}
+        if "group_by" in parameters:
+            parameters["group_by"] = ",".join(request.query_params.getlist("group_by"))
+        query = UsageIn(data=parameters, context={"tz": parameters.get("tz")})
         query.is_valid(raise_exception=True)
         data = query.validated_data
         report = usage_report(
@@ -171,6 +174,7 @@ class EnforcementView(APIView):
     @extend_schema(operation_id="enforcement", responses={200: EnforcementOut, **problems("403 admin_required")})
     def get(self, request: Request) -> Response:
         """Which enforcement is in force, and where it comes from."""
+        require_permission(request, "billing.view_enforcementoverride")
         return Response(EnforcementOut(enforcement.describe()).data)
 
     @extend_schema(

@@ -13,9 +13,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.core.asgi import get_asgi_application
 
-_django: Any = get_asgi_application()
+_pages: Any = get_asgi_application()
 
+from config.core.api_handler import ApiHandler, ApiOrPages  # noqa: E402
 from config.core.body_limit import BodyLimit  # noqa: E402 - apps must be ready first
 from config.lifespan import Lifespan  # noqa: E402
 
-application = Lifespan(BodyLimit(_django))
+_api: Any = ApiHandler()
+application = Lifespan(BodyLimit(ApiOrPages(api=_api, pages=_pages)))

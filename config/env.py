@@ -103,6 +103,33 @@ def http_url(name: str) -> str:
     return raw.rstrip("/")
 
 
+def origins(name: str) -> list[str]:
+    """A comma list of `scheme://host[:port]`."""
+    values = names(name)
+    for value in values:
+        try:
+            parts = urlsplit(value)
+        except ValueError:
+            raise ImproperlyConfigured(f"{name}: {value!r} is not an origin") from None
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+            raise ImproperlyConfigured(f"{name}: expected origins such as https://example.com, got {value!r}")
+    return values
+
+
+def redis_url(name: str, default: str = "") -> str:
+    raw = text(name) or default
+    try:
+        parts = urlsplit(raw)
+        # Reading the port is what judges it.
+        valid = parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0 and bool(parts.netloc or parts.path)
+    except ValueError:
+        valid = False
+    if not valid:
+        # The URL may hold a password, so it is not repeated.
+        raise ImproperlyConfigured(f"{name}: expected redis://[user:password@]host:port/number")
+    return raw
+
+
 def database(name: str) -> dict[str, Any] | None:
     """A PostgreSQL URL as Django's settings; None where the variable is unset."""
     raw = text(name)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -24,6 +27,7 @@ class Lifespan:
     def __init__(self, app: App) -> None:
         self.app = app
         self._background: set[asyncio.Task[None]] = set()
+        self._draining: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -46,10 +50,34 @@ class Lifespan:
 
         log.info("starting", graph=type(graph.GRAPH).__name__)
         cache.start_listener()
+        self._drain_on(signal.SIGTERM)
+        self._drain_on(signal.SIGINT)
         # Not awaited: a database that is away must not keep the process from answering `/health`.
         task = asyncio.create_task(self._sweep(), name="sweep at start")
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    def _drain_on(self, number: signal.Signals) -> None:
+        """Begin to drain when the signal comes. The server's own handling follows, but it calls us only once all
+        responses have ended, and those of turns end with their turns."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        servers_own = signal.getsignal(number)
+
+        def handler(received: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self._drain)
+            if callable(servers_own):
+                servers_own(received, frame)
+
+        signal.signal(number, handler)
+
+    def _drain(self) -> asyncio.Task[None]:
+        from sessions_app.turns.registry import registry
+
+        if self._draining is None:
+            self._draining = asyncio.create_task(registry().drain(settings.DRAIN_TIMEOUT_S), name="drain")
+        return self._draining
 
     async def _sweep(self) -> None:
         from sessions_app.turns.recovery import recover_lost_turns
@@ -62,8 +90,7 @@ class Lifespan:
     async def _stop(self) -> None:
         from pricing import cache
         from sessions_app.llm.gateway import aclose_clients
-        from sessions_app.turns.registry import registry
 
-        await registry().drain(settings.DRAIN_TIMEOUT_S)
+        await self._drain()
         await aclose_clients()
         cache.stop_listener()

@@ -21,8 +21,8 @@ if DEBUG and not SECRET_KEY:
 if not DEBUG and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5 or SECRET_KEY.startswith("django-insecure-")):
     raise ImproperlyConfigured("SECRET_KEY: needs at least 50 random characters (the rule of Django's check W009)")
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "*" if DEBUG else "localhost,127.0.0.1,[::1]")
-CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS")
-CORS_ALLOWED_ORIGINS = env.names("CORS_ALLOWED_ORIGINS")
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
+CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
 CORS_EXPOSE_HEADERS = ["X-Request-ID", "Location", "Retry-After", "Idempotency-Replayed"]
 CORS_ALLOW_HEADERS = [
     *("accept", "authorization", "content-type", "x-request-id"),
@@ -35,6 +35,9 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 APPEND_SLASH = False
+# What the Makefile hands to the server; read here so that a wrong one stops the start by its name.
+PORT = env.integer("PORT", default=8000, least=1, most=65_535)
+WEB_WORKERS = env.integer("WEB_WORKERS", default=1, least=1, most=1_000)
 # A JSON body is held to 1 MB by config.core.body_limit; this is Django's own limit for forms (the admin).
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 JSON_BODY_MAX_BYTES = 1_000_000
@@ -67,11 +70,18 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "config.core.middleware.AdminSessionMiddleware",
-    "config.core.middleware.AdminCsrfMiddleware",
-    "config.core.middleware.AdminAuthMiddleware",
-    "config.core.middleware.AdminMessageMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+# What the API goes through instead, under ASGI: nothing that would hold a thread while a turn is waited for.
+API_MIDDLEWARE = [
+    "config.core.middleware.RequestContextMiddleware",
+    "config.core.middleware.ApiSecurityMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "config.core.middleware.ApiFrameMiddleware",
 ]
 
 TEMPLATES = [
@@ -100,7 +110,9 @@ DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", default=0, most=1000)
 DATABASE_THREADS = env.integer("DATABASE_THREADS", default=8, least=1, most=1000)
 _options: dict[str, Any] = {**_database.get("OPTIONS", {}), "prepare_threshold": None}
 if DATABASE_POOL_SIZE:
-    _options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10}
+    # Quick to say that the database is away, and quick to notice that it is back: by default the pool would wait half a
+    # minute longer each time it fails to reconnect.
+    _options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 4, "reconnect_timeout": 2}
 DATABASES = {
     "default": {
         **_database,
@@ -110,11 +122,14 @@ DATABASES = {
         "DISABLE_SERVER_SIDE_CURSORS": True,
     }
 }
+# Within a transaction of ours: the longest wait for a lock, and the longest silence before PostgreSQL ends it. A
+# process that was paused in the middle of a transaction must not keep its locks from everybody else.
 DATABASE_LOCK_TIMEOUT_MS = 3_000
+DATABASE_IDLE_IN_TRANSACTION_MS = 10_000
 
 # Redis and Celery
-REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0" if DEBUG else "")
-CELERY_BROKER_URL = env.text("CELERY_BROKER_URL") or REDIS_URL
+REDIS_URL = env.redis_url("REDIS_URL", "redis://127.0.0.1:6379/0")
+CELERY_BROKER_URL = env.redis_url("CELERY_BROKER_URL", REDIS_URL)
 
 # Security
 SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", default=False)
@@ -151,6 +166,8 @@ PRICING_REFRESH_S = env.seconds("PRICING_REFRESH_S", default=5)
 
 # Turns
 TURN_LEASE_S = env.integer("TURN_LEASE_S", default=30, least=1)
+if HOLD_TTL_S <= TURN_LEASE_S:
+    raise ImproperlyConfigured("HOLD_TTL_S: must be longer than TURN_LEASE_S, with which holds are renewed")
 SWEEP_INTERVAL_S = env.integer("SWEEP_INTERVAL_S", default=15, least=1)
 TURN_TIMEOUT_S = env.integer("TURN_TIMEOUT_S", default=300, least=1)
 DRAIN_TIMEOUT_S = env.integer("DRAIN_TIMEOUT_S", default=30, least=0)

@@ -14,6 +14,9 @@ from decimal import Decimal
 
 from config.core.money import EXACT, ledger, ledger_up, usage
 
+# More than any one call can cost, in credits, and little enough that thousands of them fit the ledger's Numeric(18,8).
+LARGEST_CHARGE = Decimal("1000000.00000000")
+
 
 @dataclass(frozen=True, slots=True)
 class TokenPools:

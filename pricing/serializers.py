@@ -96,3 +96,8 @@ class ModelPricingIn(ClosedSerializer):
     revision = WholeNumberField(
         required=False, min_value=1, max_value=LARGEST_TOKENS, help_text="Refuse if the version has another by now."
     )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs.keys() - {"revision"}:
+            raise serializers.ValidationError({"multiplier": "Name at least one thing to change."})
+        return attrs

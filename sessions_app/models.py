@@ -132,7 +132,7 @@ class Turn(models.Model):
     lease_expires_at = models.DateTimeField(null=True)
     error_code = models.CharField(max_length=64, default="", blank=True)
     error_detail = models.TextField(default="", blank=True)
-    provider_model = models.CharField(max_length=200, default="", blank=True)
+    provider_model = models.CharField(max_length=255, default="", blank=True)
     summary_used_fallback = models.BooleanField(default=False)
     request_id = models.CharField(max_length=128)
     created_at = models.DateTimeField()

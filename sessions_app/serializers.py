@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.validators import RegexValidator
 from rest_framework import serializers
 
-from config.core.fields import ClosedSerializer, TextField
+from config.core.fields import ClosedSerializer, IdField, TextField
 from sessions_app.models import Agent, Message, Room, RoomAgent, Session, Turn
 
 TOOLS = ("search", "file_read", "file_search")
@@ -69,7 +69,7 @@ class RoomAgentOut(serializers.ModelSerializer[RoomAgent]):
 
 
 class RoomAgentIn(ClosedSerializer):
-    agent_id = serializers.UUIDField()
+    agent_id = IdField()
     position = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
 
 

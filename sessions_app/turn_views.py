@@ -22,11 +22,11 @@ from config.core.idempotency import claim_of
 from config.core.openapi import problems
 from config.core.paging import KeysetPagination
 from config.core.transactions import in_thread
-from sessions_app.errors import IdempotencyInProgress
+from sessions_app.errors import IdempotencyInProgress, TurnFailed
 from sessions_app.models import Turn
 from sessions_app.serializers import BillOut, EstimateOut, TurnIn, TurnOut
 from sessions_app.services import session_of
-from sessions_app.turns.admission import Started, admit, start
+from sessions_app.turns.admission import Started, admit, ended_turn, start
 from sessions_app.turns.estimating import estimate
 from sessions_app.turns.event_log import TurnEvent
 from sessions_app.turns.heartbeats import with_heartbeats
@@ -124,10 +124,14 @@ class TurnsView(_PostsTurn):
             # Watching, not awaiting its task: a client that goes away cancels this view, never the turn.
             async for _ in started.run.events.watch():
                 pass
-            turn_id = started.turn_id
+            turn = await ended_turn(started.turn_id)
         else:
-            turn_id = _ended(started).id
-        shown = await in_thread(lambda: answer(Turn.objects.get(id=turn_id)))
+            turn = _ended(started)
+        try:
+            shown = await in_thread(partial(answer, turn))
+        except TurnFailed as failed:
+            failed.headers |= _replayed(started)
+            raise
         return Response(TurnOut(shown).data, status=201, headers=_replayed(started))
 
 

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
 from rest_framework.fields import get_error_detail
 
-from config.core.fields import ClosedSerializer
+from config.core.fields import ClosedSerializer, TextField
 from users.addresses import ADDRESS_MAX_LENGTH, validate_address
 from users.models import User
 from users.permissions import is_admin
@@ -43,7 +43,7 @@ class RegisterInput(ClosedSerializer):
 
 
 class LoginInput(ClosedSerializer):
-    email = serializers.CharField(max_length=ADDRESS_MAX_LENGTH)
+    email = TextField(max_length=ADDRESS_MAX_LENGTH)
     password = PasswordField()
 
 

@@ -71,12 +71,16 @@ def extend_hold(*, user_id: UUID, reference: Reference, amount: Decimal, enforce
             raise HoldClosed
         if amount <= hold.amount:
             return
-        available = wallet.balance - wallet.held
-        if enforcement == "hard" and available < amount - hold.amount:
-            raise InsufficientCredits(
-                balance=wallet.balance, held=wallet.held, available=available, required=amount - hold.amount
-            )
         posting = Posting(wallet=wallet, lots=lots, now=now)
+        # What has expired pays for no further call; what this hold reserves of it stays until it closes.
+        posting.expire()
+        if enforcement == "hard" and posting.available < amount - hold.amount:
+            raise InsufficientCredits(
+                balance=posting.balance,
+                held=posting.held,
+                available=posting.available,
+                required=amount - hold.amount,
+            )
         posting.change_hold(hold, HoldChange(id=hold.id, status="open", amount=amount))
         write(posting)
 

@@ -39,9 +39,10 @@ def settle(
         posting = Posting(wallet=wallet, lots=lots, now=now)
         charged = ZERO
         for call in calls:
-            posting.changes.events.append(
-                event_row(call, pricing_version=pricing_version, pricing_revision=pricing_revision)
-            )
+            event = event_row(call, pricing_version=pricing_version, pricing_revision=pricing_revision)
+            if call.rated.credits_charged > 0 and charged + call.rated.credits_charged > hold.amount:
+                event["usage_flags"].append("charge_above_hold")
+            posting.changes.events.append(event)
             if call.rated.credits_charged > 0:
                 charged += call.rated.credits_charged
                 posting.debit(

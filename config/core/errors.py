@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 class DomainError(Exception):
     """A planned refusal.
 
-    `code` is API and never changes. `members` are extra members of the problem document.
+    `code` is API and never changes. `members` are extra members of the problem document, `headers` of the response.
     """
 
     code: ClassVar[str] = "error"
@@ -18,7 +18,7 @@ class DomainError(Exception):
     def __init__(self, detail: str, *, retry_after_s: int | None = None, **members: Any) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.retry_after_s = retry_after_s
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         self.members = members
 
 

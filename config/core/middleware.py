@@ -1,7 +1,7 @@
-"""Middleware: the request's id and log context for all paths, Django's session family for the admin alone.
+"""Middleware: the request's id and log context, and Django's header middleware in a form that takes no threads.
 
-The session family is synchronous in part, which under ASGI costs a thread hop each; the API has bearer tokens and no
-sessions, so it goes past them.
+The API has a middleware list of its own (`API_MIDDLEWARE`, used by `config.core.api_handler`): the session family and
+static files are synchronous, which under ASGI would hold a thread for as long as a turn is waited for.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from typing import Any
 
 import structlog
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.contrib.auth.middleware import AuthenticationMiddleware
-from django.contrib.messages.middleware import MessageMiddleware
-from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponseBase
-from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.security import SecurityMiddleware
 
 from config.core.ids import uuid7
 
@@ -74,25 +72,18 @@ class RequestContextMiddleware:
         return response
 
 
-def _for_admin_only(middleware: type[Any]) -> type[Any]:
-    """The same middleware, passed by for every path outside the admin."""
+class _Direct:
+    """Runs a middleware that only reads and sets headers right in the event loop, where Django would take a thread."""
 
-    class AdminOnly(middleware):  # type: ignore[misc]
-        def __call__(self, request: HttpRequest) -> Any:
-            if request.path.startswith("/admin/"):
-                return super().__call__(request)
-            return self.get_response(request)
-
-        def process_view(self, request: HttpRequest, *args: Any) -> Any:
-            if request.path.startswith("/admin/") and hasattr(middleware, "process_view"):
-                return super().process_view(request, *args)
-            return None
-
-    AdminOnly.__name__ = AdminOnly.__qualname__ = f"Admin{middleware.__name__}"
-    return AdminOnly
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        early = self.process_request(request) if hasattr(self, "process_request") else None
+        response = early if early is not None else await self.get_response(request)  # type: ignore[attr-defined]
+        return self.process_response(request, response)  # type: ignore[attr-defined, no-any-return]
 
 
-AdminSessionMiddleware = _for_admin_only(SessionMiddleware)
-AdminCsrfMiddleware = _for_admin_only(CsrfViewMiddleware)
-AdminAuthMiddleware = _for_admin_only(AuthenticationMiddleware)
-AdminMessageMiddleware = _for_admin_only(MessageMiddleware)
+class ApiSecurityMiddleware(_Direct, SecurityMiddleware):
+    pass
+
+
+class ApiFrameMiddleware(_Direct, XFrameOptionsMiddleware):
+    pass

@@ -11,6 +11,7 @@ from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
 from drf_standardized_errors.types import ErrorResponse
 from rest_framework import exceptions
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from config.core.errors import DatabaseUnavailable, DomainError
@@ -54,8 +55,8 @@ def domain_problem(error: DomainError) -> dict[str, Any]:
 def problem_response(error: DomainError) -> JsonResponse:
     """For views outside DRF: streams, middleware, Django's own error handlers."""
     response = JsonResponse(domain_problem(error), status=error.status, content_type=PROBLEM_TYPE)
-    if error.retry_after_s is not None:
-        response["Retry-After"] = str(error.retry_after_s)
+    for name, value in error.headers.items():
+        response[name] = value
     return response
 
 
@@ -77,9 +78,18 @@ class ProblemFormatter(ExceptionFormatter):
         return problem(status=status, code=code, detail=str(errors[0].detail))
 
 
+class ProblemResponse(Response):
+    """JSON whatever the view's own renderers are: a CSV or a page is no problem document."""
+
+    @property
+    def rendered_content(self) -> bytes:  # type: ignore[override]
+        self["Content-Type"] = PROBLEM_TYPE
+        return bytes(JSONRenderer().render(self.data))
+
+
 class _Handler(ExceptionHandler):
     def get_response(self, exc: exceptions.APIException, data: dict[str, Any]) -> Response:
-        return Response(data, status=data["status"], headers=self.get_headers(exc), content_type=PROBLEM_TYPE)
+        return ProblemResponse(data, status=data["status"], headers=self.get_headers(exc))
 
 
 def exception_handler(exc: Exception, context: Any) -> Response | None:
@@ -87,8 +97,7 @@ def exception_handler(exc: Exception, context: Any) -> Response | None:
     if isinstance(exc, (OperationalError, InterfaceError)):
         exc = DatabaseUnavailable()
     if isinstance(exc, DomainError):
-        headers = {} if exc.retry_after_s is None else {"Retry-After": str(exc.retry_after_s)}
-        return Response(domain_problem(exc), status=exc.status, headers=headers, content_type=PROBLEM_TYPE)
+        return ProblemResponse(domain_problem(exc), status=exc.status, headers=exc.headers)
     return _Handler(exc, context).run()
 
 

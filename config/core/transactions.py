@@ -10,14 +10,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TypeVar
+from typing import Literal, TypeVar
 
+import structlog
 from django.conf import settings
-from django.db import OperationalError, close_old_connections, connection, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 
+log = structlog.get_logger(__name__)
 T = TypeVar("T")
-# Serialization failure, deadlock, lock timeout: the transaction was rolled back and may simply be run again.
-RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
+Lane = Literal["work", "leases"]
+# Serialization failure, deadlock: the transaction was rolled back and may simply be run again, at once.
+RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
+# Lock timeout: not retried here, because each try holds a thread for the whole wait. The caller waits elsewhere.
 LOCK_TIMEOUT_SQLSTATE = "55P03"
 
 
@@ -27,7 +31,7 @@ def sqlstate(error: BaseException) -> str | None:
 
 
 def retrying(work: Callable[[], T], *, attempts: int = 4) -> T:
-    """Run one whole transaction, again where it lost a deadlock, a serialization conflict or a lock's patience.
+    """Run one whole transaction, again where it lost a deadlock or a serialization conflict.
 
     `work` opens its own `transaction.atomic()` and must be safe to run again after a rollback.
     Raises: the last `OperationalError` when the attempts are used up.
@@ -43,6 +47,19 @@ def retrying(work: Callable[[], T], *, attempts: int = 4) -> T:
     raise AssertionError("unreachable")
 
 
+def patience_sql() -> str:
+    """An SQL condition, always true, that gives the transaction its lock timeout and its idle timeout.
+
+    It rides on the first statement of a transaction, so it costs no round trip. In a WHERE clause as a sub-select it is
+    evaluated before the first row is locked.
+    """
+    lock_ms, idle_ms = int(settings.DATABASE_LOCK_TIMEOUT_MS), int(settings.DATABASE_IDLE_IN_TRANSACTION_MS)
+    return (
+        f"(SELECT set_config('lock_timeout', '{lock_ms}', true)"
+        f" || set_config('idle_in_transaction_session_timeout', '{idle_ms}', true)) IS NOT NULL"
+    )
+
+
 def joined_atomic() -> transaction.Atomic:
     """The caller's transaction where there is one, else an own one: `transaction.atomic()` without its savepoint.
 
@@ -55,11 +72,13 @@ def joined_atomic() -> transaction.Atomic:
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=settings.DATABASE_THREADS, thread_name_prefix="database")
+def _threads(lane: Lane) -> ThreadPoolExecutor:
+    """`leases` has a thread of its own: what keeps turns alive must not queue behind the work that it protects."""
+    workers = 1 if lane == "leases" else settings.DATABASE_THREADS
+    return ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"database-{lane}")
 
 
-async def in_thread(work: Callable[[], T]) -> T:
+async def in_thread(work: Callable[[], T], *, lane: Lane = "work") -> T:
     """Run a unit of database work in a thread of our own and give its connection back at the end.
 
     One hop for one unit: authentication and opening of a turn are one, settling is one. Our own threads, because the
@@ -67,7 +86,27 @@ async def in_thread(work: Callable[[], T]) -> T:
     unit still runs to its end: a cancelled awaiter is not a rollback.
     """
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_threads(), context.run, _unit, work)
+    return await asyncio.get_running_loop().run_in_executor(_threads(lane), context.run, _unit, work)
+
+
+async def patiently(work: Callable[[], T], *, patience_s: float) -> T:
+    """Run a unit of database work, again and again while the database is away or a lock is contended.
+
+    `work` must be idempotent: a lost connection does not say whether its commit came through. Waits in the loop, not in
+    a thread. Raises: the last OperationalError or InterfaceError once the patience is used up.
+    """
+    deadline = time.monotonic() + patience_s
+    delay_s = 0.05
+    while True:
+        try:
+            return await in_thread(work)
+        except (OperationalError, InterfaceError) as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("database_work_retried", error=str(error), delay_s=round(delay_s, 2))
+            await asyncio.sleep(delay_s * random.uniform(0.8, 1.2))
+            # Soon after the database is back, lest a sweeper take for dead what only could not say that it lives.
+            delay_s = min(delay_s * 2, 0.5)
 
 
 def _unit(work: Callable[[], T]) -> T:

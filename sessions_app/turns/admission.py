@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from config.core.transactions import in_thread
 from sessions_app.errors import TurnInProgress
 from sessions_app.models import Turn
 from sessions_app.turns.opening import open_turn
 from sessions_app.turns.recovery import recover
 from sessions_app.turns.registry import registry
 from sessions_app.turns.running import TurnRun
-from sessions_app.turns.turn import OpenedTurn, Replayed, TurnRequest
+from sessions_app.turns.turn import OpenedTurn, TurnRequest
 
 # How long `"on_busy": "wait"` waits for the session's running turn, and how often it looks.
 WAIT_S = 60
@@ -37,7 +38,11 @@ def admit(request: TurnRequest) -> OpenedTurn | Turn:
     One unit of database work; raises what `open_turn` raises.
     """
     opened = open_turn(request, recover=recover)
-    return Turn.objects.get(id=opened.turn_id) if isinstance(opened, Replayed) else opened
+    if isinstance(opened, OpenedTurn):
+        return opened
+    turn = Turn.objects.get(id=opened.turn_id)
+    # A retry is how a client learns what became of a turn whose process died: it need not wait for the sweeper.
+    return Turn.objects.get(id=turn.id) if turn.status == Turn.Status.RUNNING and recover(turn.id) else turn
 
 
 async def start(admitting: Callable[[], Awaitable[OpenedTurn | Turn]], *, waits: Callable[[], bool]) -> Started:
@@ -71,3 +76,18 @@ async def _start(admitting: Callable[[], Awaitable[OpenedTurn | Turn]], *, waits
     if isinstance(opened, OpenedTurn):
         return Started(ours.start(opened), None, opened.id, replayed=False)
     return Started(ours.find(opened.id), opened, opened.id, replayed=True)
+
+
+async def ended_turn(turn_id: UUID) -> Turn:
+    """The stored turn, once it has ended. At once, but where its run lost it: then whoever took it over settles it.
+
+    Raises: TurnInProgress when nobody has within a minute.
+    """
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        turn = await in_thread(lambda: Turn.objects.get(id=turn_id))
+        if turn.finished_at is not None:
+            return turn
+        if time.monotonic() > deadline:
+            raise TurnInProgress(turn_id)
+        await asyncio.sleep(_LOOK_EVERY_S)

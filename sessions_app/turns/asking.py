@@ -6,11 +6,12 @@ import asyncio
 from decimal import Decimal
 
 import structlog
+from django.db import InterfaceError, OperationalError
 
 from billing import ledger
 from billing.errors import HoldClosed, InsufficientCredits
 from config.core.money import ledger_text, usage_text
-from config.core.transactions import in_thread, joined_atomic, retrying
+from config.core.transactions import joined_atomic, patiently, retrying
 from pricing.price_book import ModelPrice
 from sessions_app.context.window import Utterance, Window
 from sessions_app.llm import gateway
@@ -25,6 +26,8 @@ from sessions_app.turns.rows import StepRow
 from sessions_app.turns.turn import OpenedTurn
 
 log = structlog.get_logger(__name__)
+# Between two calls the database may be away for this long; the turn's own time limit bounds it, too.
+_RESERVE_PATIENCE_S = 120
 
 
 class TurnLost(Exception):
@@ -82,13 +85,17 @@ class Asker:
                 )
 
         try:
-            await in_thread(lambda: retrying(unit))
+            await patiently(lambda: retrying(unit), patience_s=_RESERVE_PATIENCE_S)
         except HoldClosed:
             raise TurnLost from None
         except InsufficientCredits as refusal:
             self.meter.steps.remove(step)
             self._warn(refusal)
             return False
+        except (OperationalError, InterfaceError):
+            # The call was never made.
+            self.meter.steps.remove(step)
+            raise
         self.meter.journaled(steps)
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from billing import reports
+from billing import ledger, reports
 from config.core.money import ZERO, ledger_text
 from pricing.rating import bound
 from sessions_app.context.window import input_budget
@@ -23,6 +23,8 @@ def estimate(request: TurnRequest) -> dict[str, Any]:
     Raises as opening does, but for money.
     """
     prepared = prepare(request)
+    # A first look makes the wallet with its welcome grant, as opening would.
+    ledger.get_or_create_wallet(user_id=request.user_id)
     available = reports.wallet_summary(user_id=request.user_id).available
     return {
         "credits_max": ledger_text(_most(request, prepared)),

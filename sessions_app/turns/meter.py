@@ -14,7 +14,7 @@ from billing.ledger import MeteredCall
 from config.core.ids import uuid7
 from config.core.money import ZERO
 from pricing.price_book import ModelPrice, PriceBook
-from pricing.rating import TokenPools, rate
+from pricing.rating import LARGEST_CHARGE, TokenPools, rate
 from sessions_app.llm.types import ChatResult
 from sessions_app.turns import journal
 from sessions_app.turns.planning import Speaker
@@ -54,6 +54,12 @@ class Meter:
 
     def finish(self, step: StepRow, result: ChatResult, *, price: ModelPrice) -> MeteredCall:
         """Rate a call that ended, however it did."""
+        pools, flags = result.pools, result.usage_flags
+        rated = rate(pools, multiplier=price.multiplier, weights=self.book.weights)
+        if rated.credits_charged > LARGEST_CHARGE:
+            # No call costs that; counts which say so are a provider's fault. Settling must never fail for them.
+            pools, flags = TokenPools(), (*flags, "absurd_charge")
+            rated = rate(pools, multiplier=price.multiplier, weights=self.book.weights)
         call = MeteredCall(
             event_id=uuid7(),
             call_index=step.step_index,
@@ -61,12 +67,12 @@ class Meter:
             provider=price.provider,
             model_alias=price.model_alias,
             provider_model=result.provider_model,
-            pools=result.pools,
-            rated=rate(result.pools, multiplier=price.multiplier, weights=self.book.weights),
+            pools=pools,
+            rated=rated,
             multiplier=price.multiplier,
-            provider_cost_usd=price.provider_cost_usd(result.pools),
+            provider_cost_usd=price.provider_cost_usd(pools),
             usage_source=result.usage_source,
-            usage_flags=result.usage_flags,
+            usage_flags=flags,
             raw_usage=result.raw_usage,
             latency_ms=result.latency_ms,
             status=result.status,

@@ -21,7 +21,7 @@ from config.core.ids import uuid7
 from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, joined_atomic, retrying, sqlstate
 from pricing import cache as price_cache
 from pricing.price_book import ModelPrice, PriceBook
-from pricing.rating import affordable_output_tokens, bound
+from pricing.rating import LARGEST_CHARGE, affordable_output_tokens, bound
 from sessions_app.context.window import Utterance, Window, compose
 from sessions_app.errors import TurnInProgress, UnknownModelAlias
 from sessions_app.llm.providers import configured
@@ -29,6 +29,8 @@ from sessions_app.turns import opening_rows
 from sessions_app.turns.planning import Speaker, plan_turn
 from sessions_app.turns.turn import OpenedTurn, Prepared, Replayed, TurnRequest
 
+# A key conflict, a session conflict, and one more of each while others are at it.
+_TRIES = 4
 ACTIVE_CONSTRAINTS = ("turn_one_active_per_session", "turn_index_once_per_session")
 
 
@@ -41,26 +43,30 @@ def open_turn(request: TurnRequest, *, recover: Callable[[UUID], bool]) -> Opene
     Raises:      NotFound, TurnInProgress, InsufficientCredits, UnknownModelAlias, NoRoomAgents, NoValidTaggedAgents,
                  ContextBudgetExceeded, IdempotencyKeyReused, WalletBusy. Nothing is written then.
     """
-    for last_try in (False, True):
+    for _ in range(_TRIES):
         try:
             return retrying(lambda: _open(request))
         except IntegrityError as error:
-            text = str(error)
-            if UNIQUE_CONSTRAINT in text and not last_try:
-                # The same key was committed between our look and our insert: look again, and find it.
-                continue
-            if not any(name in text for name in ACTIVE_CONSTRAINTS):
-                raise
-            active = opening_rows.active_turn(request.session_id)
-            if active is not None and not (active.lease_lost and recover(active.turn_id)):
-                raise TurnInProgress(active.turn_id) from None
-            if last_try:
-                raise TurnInProgress(active.turn_id if active else request.session_id) from None
+            _explain(error, request, recover)
         except OperationalError as error:
             if sqlstate(error) == LOCK_TIMEOUT_SQLSTATE:
                 raise WalletBusy from None
             raise
-    raise AssertionError("unreachable")
+    raise WalletBusy("This session is busy; please try again.")
+
+
+def _explain(error: IntegrityError, request: TurnRequest, recover: Callable[[UUID], bool]) -> None:
+    """Whether opening may be tried again after this conflict. Raises: TurnInProgress, or the error itself."""
+    text = str(error)
+    if UNIQUE_CONSTRAINT in text:
+        # The same key was committed between our look and our insert: look again, and find it.
+        return
+    if not any(name in text for name in ACTIVE_CONSTRAINTS):
+        raise error
+    active = opening_rows.active_turn(request.session_id)
+    if active is None or (active.lease_lost and recover(active.turn_id)):
+        return
+    raise TurnInProgress(active.turn_id)
 
 
 def _open(request: TurnRequest) -> OpenedTurn | Replayed:
@@ -154,13 +160,14 @@ def window_for(
 
 
 def hold_for(window: Window, price: ModelPrice, book: PriceBook) -> Decimal:
-    """The most that one call can cost."""
-    return bound(
+    """The most that one call can cost, and never more than the largest charge there is."""
+    most = bound(
         input_tokens=window.input_tokens,
         output_tokens=window.output_tokens,
         multiplier=price.multiplier,
         weights=book.weights,
     )
+    return min(most, LARGEST_CHARGE)
 
 
 def _with_alternatives(refusal: InsufficientCredits, prepared: Prepared) -> InsufficientCredits:

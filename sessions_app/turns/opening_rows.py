@@ -15,8 +15,10 @@ from django.db import connection
 
 from billing.enforcement import OVERRIDE_SQL
 from config.core.ids import uuid7
+from config.core.transactions import patience_sql
 from sessions_app.context.window import Utterance
 from sessions_app.turns.planning import Speaker
+from sessions_app.turns.rows import LEASE_LOST, lease_parameters
 from sessions_app.turns.turn import OpenedTurn, TurnRequest
 
 # Enough for the largest context there is; `context.window` decides what of it goes along.
@@ -77,7 +79,7 @@ SELECT (SELECT jsonb_build_array(k.fingerprint, k.resource_id) FROM idempotency_
        SELECT s.id, s.room_id, r.mode, r.goal FROM sessions s JOIN rooms r ON r.id = s.room_id
         WHERE s.id = %(session_id)s AND s.user_id = %(user_id)s AND s.deleted_at IS NULL AND r.deleted_at IS NULL
        ) s ON true
- WHERE p.status = 'active'
+ WHERE p.status = 'active' AND {{patience}}
 """  # noqa: S608 - constants only
 
 
@@ -90,7 +92,7 @@ def load(request: TurnRequest) -> Loaded:
         "user_id": request.user_id,
     }
     with connection.cursor() as cursor:
-        cursor.execute(_LOAD, parameters)
+        cursor.execute(_LOAD.replace("{patience}", patience_sql()), parameters)
         (replay, version, revision, override, room_id, mode, goal, agents, history, last_index) = cursor.fetchone()
     found = _decoded(replay)
     room = None
@@ -172,9 +174,9 @@ def insert(turn: OpenedTurn) -> None:
 def active_turn(session_id: UUID) -> ActiveTurn | None:
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT id, status = 'running' AND lease_expires_at < clock_timestamp() FROM turns
-                WHERE session_id = %s AND status IN ('queued', 'running')""",
-            [session_id],
+            f"""SELECT id, {LEASE_LOST} FROM turns
+                 WHERE session_id = %(session_id)s AND status IN ('queued', 'running')""",  # noqa: S608 - constants only
+            {"session_id": session_id, **lease_parameters()},
         )
         row = cursor.fetchone()
     return None if row is None else ActiveTurn(*row)

@@ -95,9 +95,12 @@ class Registry:
             started = time.monotonic()
             mine = [(run.turn.id, run.turn.lease_claim) for run in self.runs.values()]
             try:
-                await in_thread(partial(self._renew, mine))
+                await in_thread(partial(self._renew, mine), lane="leases")
             except (OperationalError, InterfaceError) as error:
                 log.warning("leases_not_renewed", turns=len(mine), error=str(error))
+                # Again as soon as the database may be back, lest these turns be taken for dead.
+                await asyncio.sleep(0.5)
+                continue
             await asyncio.sleep(max(0.1, settings.TURN_LEASE_S / 3 - (time.monotonic() - started)))
 
     def _renew(self, mine: list[tuple[UUID, UUID]]) -> None:

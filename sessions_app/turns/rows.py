@@ -15,7 +15,17 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
+from config.core.transactions import patience_sql
 from sessions_app.turns.planning import Speaker
+
+# A third of a lease of grace: a process that the database could not hear for a while renews as soon as it can, and is
+# not to be taken for dead in that moment. For the same reason all leases count anew when the database itself restarts.
+LEASE_LOST = """status = 'running' AND clock_timestamp() - make_interval(secs => %(grace_s)s)
+    > GREATEST(lease_expires_at, pg_postmaster_start_time() + make_interval(secs => %(lease_s)s))"""
+
+
+def lease_parameters() -> dict[str, float]:
+    return {"lease_s": settings.TURN_LEASE_S, "grace_s": settings.TURN_LEASE_S / 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,8 @@ _STEPS_CTE = """
 """
 _JOURNAL = f"""
 WITH turn AS (
-    SELECT id FROM turns WHERE id = %(id)s AND claim = %(claim)s AND status = 'running' FOR NO KEY UPDATE
+    SELECT id FROM turns WHERE id = %(id)s AND claim = %(claim)s AND status = 'running' AND {{patience}}
+       FOR NO KEY UPDATE
 ), steps AS ({_STEPS_CTE})
 SELECT id FROM turn
 """  # noqa: S608 - constants only
@@ -92,7 +103,7 @@ WITH turn AS (
     UPDATE turns SET status = %(status)s, error_code = %(error_code)s, error_detail = %(error_detail)s,
            provider_model = %(provider_model)s, warnings = %(warnings)s, lease_expires_at = NULL,
            finished_at = clock_timestamp()
-     WHERE id = %(id)s AND claim = %(claim)s AND status = 'running' RETURNING id, session_id
+     WHERE id = %(id)s AND claim = %(claim)s AND status = 'running' AND {{patience}} RETURNING id, session_id
 ), steps AS ({_STEPS_CTE}
 ), answers AS (
     INSERT INTO messages (id, session_id, turn_id, role, agent_id, agent_key, agent_name, content)
@@ -155,9 +166,9 @@ def lost_turns(*, limit: int) -> list[UUID]:
     """Running turns whose lease ran out, longest ago first."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT id FROM turns WHERE status = 'running' AND lease_expires_at < clock_timestamp()
-                ORDER BY lease_expires_at LIMIT %s""",
-            [limit],
+            f"""SELECT id FROM turns WHERE {LEASE_LOST}
+                 ORDER BY lease_expires_at LIMIT %(limit)s""",  # noqa: S608 - constants only
+            {"limit": limit, **lease_parameters()},
         )
         return [row[0] for row in cursor.fetchall()]
 
@@ -166,9 +177,10 @@ def take_over(*, turn_id: UUID, claim: UUID) -> bool:
     """Take a turn that lost its lease. One of several who try wins; whoever ran it is fenced off from here on."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """UPDATE turns SET claim = %s, lease_expires_at = clock_timestamp() + make_interval(secs => %s)
-                WHERE id = %s AND status = 'running' AND lease_expires_at < clock_timestamp()""",
-            [claim, settings.TURN_LEASE_S, turn_id],
+            f"""UPDATE turns SET claim = %(claim)s,
+                       lease_expires_at = clock_timestamp() + make_interval(secs => %(lease_s)s)
+                 WHERE id = %(turn_id)s AND {LEASE_LOST}""",  # noqa: S608 - constants only
+            {"claim": claim, "turn_id": turn_id, **lease_parameters()},
         )
         return bool(cursor.rowcount == 1)
 
@@ -176,6 +188,14 @@ def take_over(*, turn_id: UUID, claim: UUID) -> bool:
 def _fenced(sql: str, *, turn_id: UUID, claim: UUID, steps: Sequence[StepRow], parameters: dict[str, Any]) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
-            sql, {"id": turn_id, "claim": claim, "steps": json.dumps([step.as_json() for step in steps]), **parameters}
+            sql.replace("{patience}", patience_sql()),
+            {"id": turn_id, "claim": claim, "steps": json.dumps([step.as_json() for step in steps]), **parameters},
         )
+        return cursor.fetchone() is not None
+
+
+def ended_by(*, turn_id: UUID, claim: UUID) -> bool:
+    """Whether the turn has ended under this very claim: then a settlement that we did not hear of came through."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM turns WHERE id = %s AND claim = %s AND finished_at IS NOT NULL", [turn_id, claim])
         return cursor.fetchone() is not None

@@ -7,18 +7,15 @@ that dies leaves that to the sweeper.
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from functools import partial
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 
 from billing.ledger import Settlement
 from billing.reports import is_low
 from config.core.money import ZERO, ledger_text, usage_text
-from config.core.transactions import in_thread
+from config.core.transactions import patiently
 from sessions_app.orchestration.graph import run_graph
 from sessions_app.orchestration.state import TurnPorts
 from sessions_app.turns.asking import Asker, TurnLost
@@ -66,7 +63,12 @@ class TurnRun:
         if not await self._explained(self._working):
             self.events.emit("error", {"code": "turn_interrupted", "detail": "The turn was taken over elsewhere."})
             return
-        await self._settle()
+        try:
+            await self._settle()
+        except Exception:
+            # Whatever it is, viewers must not wait for ever. The sweeper bills what the journal has.
+            log.exception("settle_failed")
+            self.events.emit("error", {"code": BROKEN, "detail": "The turn could not be settled yet."})
 
     async def _work(self) -> None:
         async with asyncio.timeout(settings.TURN_TIMEOUT_S):
@@ -113,26 +115,12 @@ class TurnRun:
             self.meter.ids, self.turn.lease_claim, self.turn.prepared.book, end,
             self.meter.unjournaled(), list(self.meter.calls), answers,
         )  # fmt: skip
-        settlement = await self._settled(record)
+        # Patient while the database is away: what the provider was paid for must not be lost.
+        settlement = await patiently(partial(settle_turn, record), patience_s=_SETTLE_PATIENCE_S)
         if settlement is None:
             self.events.emit("error", {"code": "turn_interrupted", "detail": "The turn was settled elsewhere."})
             return
         self._say_end(end, settlement)
-
-    async def _settled(self, record: TurnRecord) -> Settlement | None:
-        """Settle, and keep trying while the database is away: what the provider was paid for must not be lost."""
-        deadline = time.monotonic() + _SETTLE_PATIENCE_S
-        delay_s = 0.1
-        while True:
-            try:
-                return await in_thread(partial(settle_turn, record))
-            except (OperationalError, InterfaceError) as error:
-                if time.monotonic() > deadline:
-                    log.error("settle_given_up", error=str(error))
-                    return None
-                log.warning("settle_retried", error=str(error), delay_s=round(delay_s, 1))
-                await asyncio.sleep(delay_s * random.uniform(0.8, 1.2))
-                delay_s = min(delay_s * 2, 3)
 
     def _say_end(self, end: TurnEnd, settlement: Settlement) -> None:
         """The terminal event, after the commit."""

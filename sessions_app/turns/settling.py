@@ -38,7 +38,7 @@ def settle_turn(record: TurnRecord) -> Settlement | None:
     """End the turn and bill it. None when the turn is no longer ours: somebody else has settled it, nothing is written.
 
     Locks:       turn → wallet.
-    Idempotent:  fenced by (turn, claim, running): a second try after a commit that we did not hear of writes nothing.
+    Idempotent:  fenced by (turn, claim, running): a try after a commit that we did not hear of gives its outcome.
     Keeps:       L1–L3, L6, L9, L10.
     Raises:      OperationalError when the database is away or stays contended; nothing is written then.
     """
@@ -64,8 +64,9 @@ def _settle(record: TurnRecord) -> Settlement | None:
             steps=record.steps,
             answers=record.answers,
         )
-        if not ours:
+        if not ours and not rows.ended_by(turn_id=record.ids.turn_id, claim=record.claim):
             return None
+        # Settled by a try whose answer was lost: then the hold is closed, and this only reads its outcome.
         return ledger.settle(
             user_id=record.ids.user_id,
             reference=Reference("turn", record.ids.turn_id),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -30,6 +32,26 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="say what would happen, write nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        fields = self._fields(options)
+        outcomes: Counter[str] = Counter()
+        failed: list[str] = []
+        with tqdm(self._users(options), unit=" users", desc="grant", disable=not sys.stderr.isatty()) as bar:
+            for user_id in bar:
+                try:
+                    outcomes[self._grant(user_id, fields, dry_run=options["dry_run"])] += 1
+                except ValidationFailed as error:
+                    failed.append(f"{user_id}: {error.detail}")
+        verb = "would be granted" if options["dry_run"] else "granted"
+        self.stdout.write(
+            f"{outcomes['granted']} users {verb} {ledger_text(fields['amount'])} credits each "
+            f"(campaign {fields['campaign']}), {outcomes['had it']} had them already."
+        )
+        for line in failed:
+            self.stderr.write(line)
+        if failed:
+            raise CommandError(f"{len(failed)} users could not be granted anything.")
+
+    def _fields(self, options: dict[str, Any]) -> dict[str, Any]:
         amount = parse_credits(str(options["amount"]))
         if amount is None or amount <= 0:
             raise CommandError("--amount: a decimal above 0 with at most 8 places, e.g. 25 or 0.5")
@@ -40,31 +62,23 @@ class Command(BaseCommand):
         if days is not None and not 1 <= days <= 36_500:
             raise CommandError("--expires-in-days: between 1 and 36500")
         expires_at = timezone.now() + timedelta(days=days) if days is not None else None
-        user_ids = self._users(options)
-        granted = skipped = 0
-        with tqdm(user_ids, unit=" users", desc="grant", disable=not sys.stderr.isatty()) as bar:
-            for user_id in bar:
-                if CreditGrant.objects.filter(user_id=user_id, kind="beta", campaign=campaign).exists():
-                    skipped += 1
-                    continue
-                if not options["dry_run"]:
-                    try:
-                        ledger.grant(
-                            user_id=user_id, amount=amount, kind="beta", campaign=campaign, expires_at=expires_at,
-                            reason=f"beta credits, campaign {campaign}", initiated_by="grant_beta_credits",
-                        )  # fmt: skip
-                    except ValidationFailed as error:
-                        # Another run of this command was faster for this user.
-                        if error.members["errors"][0]["code"] != "unique":
-                            raise
-                        skipped += 1
-                        continue
-                granted += 1
-        verb = "would be granted" if options["dry_run"] else "granted"
-        self.stdout.write(
-            f"{granted} users {verb} {ledger_text(amount)} credits each (campaign {campaign}), "
-            f"{skipped} had them already."
-        )
+        return {"amount": amount, "campaign": campaign, "expires_at": expires_at}
+
+    def _grant(self, user_id: UUID, fields: dict[str, Any], *, dry_run: bool) -> str:
+        """`granted` or `had it`. Raises: ValidationFailed when this wallet cannot take the amount."""
+        if CreditGrant.objects.filter(user_id=user_id, kind="beta", campaign=fields["campaign"]).exists():
+            return "had it"
+        if dry_run:
+            return "granted"
+        reason = f"beta credits, campaign {fields['campaign']}"
+        try:
+            ledger.grant(user_id=user_id, kind="beta", reason=reason, initiated_by="grant_beta_credits", **fields)
+        except ValidationFailed as error:
+            # Another run of this command may have been faster for this user.
+            if error.members["errors"][0]["code"] == "unique":
+                return "had it"
+            raise
+        return "granted"
 
     def _users(self, options: dict[str, Any]) -> list[Any]:
         users = get_user_model().objects.filter(is_active=True).order_by("pk")

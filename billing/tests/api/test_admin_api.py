@@ -187,6 +187,7 @@ def test_everybody_else_is_refused(alice, method, path):
         ("get", "wallets/{}", "view_creditwallet"),
         ("post", "wallets/{}/grant", "add_creditgrant"),
         ("post", "wallets/{}/adjust", "add_credittransaction"),
+        ("get", "settings/enforcement", "view_enforcementoverride"),
         ("patch", "settings/enforcement", "change_enforcementoverride"),
         ("delete", "settings/enforcement", "change_enforcementoverride"),
     ],

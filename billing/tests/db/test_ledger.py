@@ -182,6 +182,7 @@ def test_a_bill_is_never_clamped_to_its_hold():
     settlement = settle(user_id, reference, make_call(ONE_CREDIT, turn_id=reference.id))
     assert settlement.charged == Decimal(1)
     assert settlement.exceeded_hold
+    assert LLMCallEvent.objects.get(user_id=user_id).usage_flags == ["charge_above_hold"]
 
 
 def test_renewing_moves_the_expiry_and_no_money():
@@ -260,11 +261,11 @@ def test_settling_without_a_hold_is_refused():
 
 
 @pytest.mark.parametrize("table", ["llm_call_events", "credit_transactions", "credit_allocations"])
-@pytest.mark.parametrize("verb", ["UPDATE {} SET id = id", "DELETE FROM {}"])
+@pytest.mark.parametrize("verb", ["UPDATE {} SET id = id", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
 def test_the_database_refuses_to_change_or_delete_money_rows(table, verb):
     charge(make_wallet("5"), ONE_CREDIT)
     with (
-        pytest.raises(DatabaseError, match="Cannot update or delete"),
+        pytest.raises(DatabaseError, match="Cannot (update or delete|truncate)"),
         transaction.atomic(),
         connection.cursor() as cursor,
     ):

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def a_provider(settings):
     settings.LLM_BASE_URL = "http://127.0.0.1:9/v1"
+    # Leases count anew when the database restarts, and a test's database has just started.
+    settings.TURN_LEASE_S = 1
 
 
 def open_for(person, *keys) -> OpenedTurn:
@@ -58,7 +60,7 @@ def journal_first_call(turn: OpenedTurn) -> None:
 def lose_the_lease(*turns: OpenedTurn) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE turns SET lease_expires_at = now() - interval '1 second' WHERE id = ANY(%s)",
+            "UPDATE turns SET lease_expires_at = now() - interval '1 hour' WHERE id = ANY(%s)",
             [[t.id for t in turns]],
         )
 

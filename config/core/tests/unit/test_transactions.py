@@ -47,7 +47,7 @@ def test_work_that_succeeds_runs_once(slept: list[float]) -> None:
     assert (work.calls, slept) == (1, [])
 
 
-@pytest.mark.parametrize("state", [DEADLOCK, SERIALIZATION, LOCK_TIMEOUT])
+@pytest.mark.parametrize("state", [DEADLOCK, SERIALIZATION])
 def test_a_lost_race_is_run_again(state: str, slept: list[float]) -> None:
     work = Work(failure(state), failures=3)
     assert retrying(work) == 42
