@@ -264,12 +264,11 @@ def test_settling_without_a_hold_is_refused():
 @pytest.mark.parametrize("verb", ["UPDATE {} SET id = id", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
 def test_the_database_refuses_to_change_or_delete_money_rows(table, verb):
     charge(make_wallet("5"), ONE_CREDIT)
-    with (
-        pytest.raises(DatabaseError, match="Cannot (update or delete|truncate)"),
-        transaction.atomic(),
-        connection.cursor() as cursor,
-    ):
-        cursor.execute(verb.format(table))
+    with connection.cursor() as cursor:
+        # TRUNCATE does not even start while deferred checks are pending.
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        with pytest.raises(DatabaseError, match="Cannot (update or delete|truncate)"), transaction.atomic():
+            cursor.execute(verb.format(table))
 
 
 @pytest.mark.parametrize(
@@ -299,3 +298,15 @@ def test_the_database_refuses_a_billed_event_without_its_debit():
         cursor.execute("UPDATE copy SET id = gen_random_uuid(), call_index = 2")
     with pytest.raises(IntegrityError, match="L3"), transaction.atomic():
         at_commit("INSERT INTO llm_call_events SELECT * FROM copy WHERE user_id = %s", user_id)
+
+
+def test_extending_a_hold_posts_what_has_expired_and_counts_it_no_more():
+    user_id = make_wallet("2")
+    reference = make_hold(user_id, "1")
+    make_wallet("50", user_id=user_id, expires_at=timezone.now() - timedelta(seconds=1))
+    with pytest.raises(InsufficientCredits) as refused, transaction.atomic():
+        ledger.extend_hold(user_id=user_id, reference=reference, amount=credits("3"), enforcement="hard")
+    assert (refused.value.members["balance"], refused.value.members["required"]) == ("2.00000000", "2.00000000")
+    ledger.extend_hold(user_id=user_id, reference=reference, amount=credits("2"), enforcement="hard")
+    assert (wallet_of(user_id).balance, wallet_of(user_id).held) == (Decimal(2), Decimal(2))
+    assert entries(user_id)[-1] == ("expiry", "-50.00000000", "2.00000000")

@@ -9,15 +9,20 @@ import pytest
 from django.db import connection
 
 from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
+from config.core.idempotency import Claim
 from config.core.ids import uuid7
+from pricing.models import ModelPricing
 from pricing.rating import TokenPools
 from sessions_app.llm.types import ChatResult
 from sessions_app.models import Message, Turn, TurnStep
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.turns import rows
+from sessions_app.turns.admission import admit
 from sessions_app.turns.meter import Meter, TurnIds
 from sessions_app.turns.opening import open_turn, price_of
+from sessions_app.turns.outcome import RunReport, conclude
 from sessions_app.turns.recovery import recover, recover_lost_turns
+from sessions_app.turns.settling import TurnRecord, settle_turn
 from sessions_app.turns.turn import OpenedTurn, TurnRequest
 
 pytestmark = pytest.mark.django_db
@@ -75,7 +80,7 @@ def test_finished_calls_are_billed_and_kept_and_the_running_one_is_recorded():
     assert (stored.status, stored.error_code, stored.lease_expires_at) == ("interrupted", "turn_interrupted", None)
     events = LLMCallEvent.objects.filter(turn_id=turn.id).order_by("call_index")
     assert [(e.status, e.usage_source, e.credits_charged, e.usage_flags) for e in events] == [
-        ("success", "provider", Decimal(1), []),
+        ("success", "provider", Decimal(1), ["charge_above_hold"]),
         ("error", "none", Decimal(0), ["process_died"]),
     ]
     assert [m.content for m in Message.objects.filter(turn_id=turn.id).order_by("id")] == ["hi", "first"]
@@ -122,3 +127,71 @@ def test_one_turn_that_cannot_be_settled_does_not_keep_the_others_from_it():
     assert recover_lost_turns() == 1
     assert Turn.objects.get(id=good.id).status == "interrupted"
     assert Turn.objects.get(id=bad.id).status == "running"
+
+
+def finished_meter(turn: OpenedTurn, pools: TokenPools, *, provider_model: str = "m") -> Meter:
+    ids = TurnIds(turn.id, turn.request.session_id, turn.prepared.room_id, turn.request.user_id)
+    meter = Meter(ids=ids, book=turn.prepared.book, first_step_id=turn.first_step_id)
+    (speaker,) = turn.prepared.plan.speakers
+    result = ChatResult(
+        status="success", text="text", pools=pools, usage_source="provider", raw_usage=None,
+        provider_model=provider_model, finish_reason="stop", failure=None, usage_flags=(), latency_ms=5,
+        first_text_ms=1, attempts=1,
+    )  # fmt: skip
+    step = meter.begin(speaker, purpose="agent")
+    meter.finish(step, result, price=price_of(turn.prepared.book, speaker.model_alias))
+    return meter
+
+
+def record_of(turn: OpenedTurn, meter: Meter) -> TurnRecord:
+    end, answers = conclude(steps=meter.steps, speakers=1, report=RunReport())
+    return TurnRecord(meter.ids, turn.lease_claim, turn.prepared.book, end, meter.steps, meter.calls, answers)
+
+
+def test_settling_again_after_a_commit_whose_answer_was_lost_gives_the_same_outcome():
+    alice = make_person("alice")
+    turn = open_for(alice, "ann")
+    record = record_of(turn, finished_meter(turn, TokenPools(output=10_000)))
+    first, again = settle_turn(record), settle_turn(record)
+    assert first is not None
+    assert again is not None
+    assert (first.charged, first.balance_after) == (again.charged, again.balance_after) == (Decimal(1), Decimal(9))
+    assert (first.settled_now, again.settled_now) == (True, False)
+    assert CreditTransaction.objects.filter(reference_id=turn.id).count() == 1
+    assert Message.objects.filter(turn_id=turn.id).count() == 2
+
+
+def test_counts_that_no_call_can_have_are_flagged_and_charged_nothing_and_the_turn_settles():
+    alice = make_person("alice")
+    ModelPricing.objects.filter(model_alias="gpt-4o-mini").update(multiplier=Decimal("50000"))
+    turn = open_for(alice, "ann")
+    settlement = settle_turn(record_of(turn, finished_meter(turn, TokenPools(output=2**31 - 1))))
+    assert settlement is not None
+    assert settlement.charged == 0
+    event = LLMCallEvent.objects.get(turn_id=turn.id)
+    assert (event.usage_flags, event.output_tokens) == (["absurd_charge"], 0)
+
+
+def test_the_longest_model_name_that_a_price_may_have_can_be_settled():
+    turn = open_for(make_person("alice"), "ann")
+    name = "m" * 255
+    assert settle_turn(record_of(turn, finished_meter(turn, TokenPools(output=1), provider_model=name))) is not None
+    assert LLMCallEvent.objects.get(turn_id=turn.id).provider_model == name
+
+
+def test_a_retry_with_the_key_of_a_lost_turn_learns_what_became_of_it():
+    alice = make_person("alice")
+    session = make_session(alice, "ann", model_alias="gpt-4o-mini")
+    request = TurnRequest(
+        user_id=alice.id, session_id=session, message="hi", max_output_tokens=100, model_alias_override=None,
+        claim=Claim(alice.id, "key", "print"), request_id="test",
+    )  # fmt: skip
+    opened = admit(request)
+    assert isinstance(opened, OpenedTurn)
+    running = admit(request)
+    assert isinstance(running, Turn)
+    assert running.status == "running"
+    lose_the_lease(opened)
+    ended = admit(request)
+    assert isinstance(ended, Turn)
+    assert (ended.id, ended.status) == (opened.id, "interrupted")

@@ -226,6 +226,7 @@ def test_a_turn_in_which_nobody_answered_fails_and_costs_nothing(web, script, re
         assert (turn["status"], turn["usage"]["credits_charged"]) == ("failed", "0.00000000")
         again = client.post(f"/sessions/{session}/turns", json={"message": "hi"}, headers=headers)
         assert (again.status_code, again.json()) == (status, problem)
+        assert again.headers["idempotency-replayed"] == "true"
         wallet = client.get("/users/me/wallet").json()
         assert (wallet["balance"], wallet["held"]) == ("1.00000000", "0.00000000")
     assert LLMCallEvent.objects.filter(user_id=alice.id).count() == 1

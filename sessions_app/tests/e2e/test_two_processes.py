@@ -9,17 +9,20 @@ import time
 from decimal import Decimal
 
 import httpx
+import psycopg
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
 from django.core.management import call_command
+from django.db import connection, transaction
 
+from billing import ledger
 from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
 from config.core.tests.racing import at_once
 from pricing.models import ModelPricing, PricingVersion
 from sessions_app.models import Message, Turn
 from sessions_app.tests.e2e.forms import form_fields
-from sessions_app.tests.e2e.servers import WebProcess
+from sessions_app.tests.e2e.servers import WebProcess, sse
 from sessions_app.tests.makers import PASSWORD, make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
 from sessions_app.turns.recovery import recover_lost_turns
@@ -265,4 +268,89 @@ def test_a_drained_process_ends_a_turn_whose_client_has_gone(provider, script):
     assert web.stop() in GRACEFUL
     turn = Turn.objects.get(session_id=session)
     assert turn.status == "completed"
+    assert CreditWallet.objects.get(user_id=alice.id).balance == Decimal(99)
+
+
+def test_a_turn_that_outlasts_the_drain_is_ended_billed_and_answered(provider, script):
+    script.reply = Reply(chunks=("some text", "never"), usage=ONE_TOKEN, delay_s=30)
+    alice = make_person("alice", credits="100")
+    waited, watched = (make_session(alice, key, model_alias="gpt-4o-mini") for key in ("ann", "ben"))
+    web = WebProcess(name="drained", LLM_BASE_URL=provider.base_url, DRAIN_TIMEOUT_S="1", **ENVIRONMENT).start().wait()
+    answers, streams = [], []
+
+    def stream():
+        with web.client(alice.token) as client:
+            streams.append(client.post(f"/sessions/{watched}/turns/stream", json={"message": "hi"}).text)
+
+    threads = [
+        threading.Thread(target=lambda: answers.append(post(web, alice, waited))),
+        threading.Thread(target=stream),
+    ]
+    for thread in threads:
+        thread.start()
+    while Turn.objects.filter(user_id=alice.id).count() < 2:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    started = time.monotonic()
+    assert web.stop() in GRACEFUL
+    assert time.monotonic() - started < 15
+    for thread in threads:
+        thread.join()
+    assert (answers[0].status_code, answers[0].json()["status"]) == (201, "interrupted")
+    assert answers[0].json()["messages"][1]["content"] == "some text"
+    last = sse(streams[0])[-1]
+    assert (last[1], last[2]["code"], last[2]["status"]) == ("error", "turn_interrupted", "interrupted")
+    charged = {event.credits_charged for event in LLMCallEvent.objects.filter(user_id=alice.id)}
+    assert len(charged) == 1
+    assert charged.pop() > 0
+
+
+def test_a_process_paused_while_it_opens_a_turn_stops_nobody_else(webs, provider, script):
+    """Its locks end by PostgreSQL's own clock, and the leases of others are renewed whatever waits for those locks."""
+    script.reply = Reply(chunks=tuple("abcdefgh"), usage=ONE_TOKEN, delay_s=1)
+    alice, bob = make_person("alice", credits="100"), make_person("bob", credits="100")
+    alices, bobs = (make_session(person, "mini", model_alias="gpt-4o-mini") for person in (alice, bob))
+    victim = WebProcess(name="victim", LLM_BASE_URL=provider.base_url, **ENVIRONMENT).start().wait()
+    with transaction.atomic():
+        # alice's wallet is locked, so that the victim stops with her turn inserted and not committed.
+        ledger.get_or_create_wallet(user_id=alice.id)
+        opening = threading.Thread(target=lambda: _ignore_hangup(lambda: post(victim, alice, alices)))
+        opening.start()
+        time.sleep(1)
+        victim.process.send_signal(signal.SIGSTOP)
+    others = [threading.Thread(target=lambda: _ignore_hangup(lambda: post(webs[0], alice, alices))) for _ in range(10)]
+    for thread in others:
+        thread.start()
+    answer = post(webs[0], bob, bobs)
+    assert (answer.status_code, answer.json()["status"]) == (201, "completed")
+    victim.kill()
+    for thread in (opening, *others):
+        thread.join()
+
+
+def test_an_outage_longer_than_the_lease_loses_no_finished_call(webs, script):
+    script.reply = Reply(chunks=tuple("abcd"), usage=ONE_TOKEN, delay_s=0.5)
+    alice = make_person("alice", credits="100")
+    session = make_session(alice, "mini", model_alias="gpt-4o-mini")
+    answers = []
+    running = threading.Thread(target=lambda: answers.append(post(webs[0], alice, session)))
+    running.start()
+    while not Turn.objects.filter(session_id=session).exists():
+        time.sleep(0.02)
+    config = connection.settings_dict
+    name = config["NAME"]
+    connection.close()
+    with psycopg.connect(
+        host=config["HOST"], port=config["PORT"], user=config["USER"], password=config["PASSWORD"], dbname="postgres",
+        autocommit=True,
+    ) as beside:  # fmt: skip
+        beside.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+        try:
+            beside.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            # Twice the lease and its grace.
+            time.sleep(5)
+        finally:
+            beside.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
+    running.join()
+    assert (answers[0].status_code, answers[0].json()["status"]) == (201, "completed")
     assert CreditWallet.objects.get(user_id=alice.id).balance == Decimal(99)
