@@ -1,8 +1,9 @@
 """From a provider's usage object to exclusive token pools.
 
 Shape "openai": `prompt_tokens` includes the cached ones and `completion_tokens` includes reasoning. Read naively,
-cached tokens are billed twice and reasoning on top of output; both happened to peers. A count that no call can have
-(negative, NaN, true, "12", 10**12) becomes 0 and leaves a flag: a wrong number is never worth a charge.
+cached tokens are billed twice and reasoning on top of output; both happened to peers. A count that says nothing (NaN,
+true, 10**12) leaves a flag and counts as not reported, so that it is estimated: it neither mints a charge nor makes the
+call free. A negative count is 0.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sessions_app.llm.redaction import without_key
 from sessions_app.llm.text import clean
 
 COUNT_MAX = 2**31 - 1
+_COUNT_DIGITS_MAX = 20
 _STORED_STRING_MAX_CHARS = 200
 _STORED_ITEMS_MAX = 64
 _STORED_DEPTH_MAX = 4
@@ -77,15 +79,18 @@ def _count(value: Any, flags: list[str]) -> int | None:
         # Servers written in JavaScript or Lua may say 12.0; the number is right, its form is noted.
         flags.append("float_count")
         value = int(value)
+    elif isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _COUNT_DIGITS_MAX:
+        flags.append("text_count")
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         flags.append("malformed_count")
-        return 0
+        return None
     if value < 0:
         flags.append("negative_count")
         return 0
     if value > COUNT_MAX:
         flags.append("absurd_count")
-        return 0
+        return None
     return value
 
 

@@ -175,9 +175,9 @@ def test_pools_are_exclusive_and_odd_counts_are_flagged() -> None:
     assert result.raw_usage == usage
 
 
-def test_nan_in_usage_costs_nothing_and_can_be_stored() -> None:
+def test_nan_in_usage_is_estimated_and_can_be_stored() -> None:
     result = ask(Reply(usage={"prompt_tokens": float("nan"), "completion_tokens": -5}))
-    assert result.pools == TokenPools()
+    assert (result.pools, result.usage_source) == (TokenPools(input_fresh=ESTIMATED_INPUT), "estimated")
     assert result.usage_flags == ("malformed_count", "negative_count")
     assert result.raw_usage == {"prompt_tokens": "nan", "completion_tokens": -5}
 

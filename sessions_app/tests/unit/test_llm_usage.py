@@ -67,12 +67,28 @@ def test_more_reasoning_than_output_is_clamped_and_flagged() -> None:
         (-1, "negative_count"),
         (-(10**30), "negative_count"),
         (-1.0, "negative_count"),
+    ],
+)
+def test_a_negative_count_is_zero_and_flagged(count: Any, flag: str) -> None:
+    pools, flags = pools_and_flags(usage(count, 7))
+    assert (pools, flag in flags) == (TokenPools(output=7), True)
+    pools, flags = pools_and_flags(usage(7, count))
+    assert (pools, flag in flags) == (TokenPools(input_fresh=7), True)
+    pools, flags = pools_and_flags(usage(7, 7, cached=count))
+    assert (pools, flag in flags) == (TokenPools(input_fresh=7, output=7), True)
+
+
+@pytest.mark.parametrize(
+    ("count", "flag"),
+    [
         (1.5, "malformed_count"),
         (float("nan"), "malformed_count"),
         (float("inf"), "malformed_count"),
         (True, "malformed_count"),
         (False, "malformed_count"),
-        ("12", "malformed_count"),
+        ("twelve", "malformed_count"),
+        ("-12", "malformed_count"),
+        ("1" * 5_000, "malformed_count"),
         ([12], "malformed_count"),
         ({"n": 12}, "malformed_count"),
         (COUNT_MAX + 1, "absurd_count"),
@@ -80,13 +96,17 @@ def test_more_reasoning_than_output_is_clamped_and_flagged() -> None:
         (1e300, "absurd_count"),
     ],
 )
-def test_a_count_that_no_call_can_have_is_zero_and_flagged(count: Any, flag: str) -> None:
+def test_a_count_that_says_nothing_is_flagged_and_estimated(count: Any, flag: str) -> None:
     pools, flags = pools_and_flags(usage(count, 7))
-    assert (pools, flag in flags) == (TokenPools(output=7), True)
+    assert (pools, flag in flags) == (TokenPools(input_fresh=-1, output=7), True)
     pools, flags = pools_and_flags(usage(7, count))
-    assert (pools, flag in flags) == (TokenPools(input_fresh=7), True)
+    assert (pools, flag in flags) == (TokenPools(input_fresh=7, output=-1), True)
     pools, flags = pools_and_flags(usage(7, 7, cached=count))
     assert (pools, flag in flags) == (TokenPools(input_fresh=7, output=7), True)
+
+
+def test_a_count_written_as_text_is_that_number() -> None:
+    assert pools_and_flags(usage("12", 3)) == (TokenPools(input_fresh=12, output=3), ("text_count",))
 
 
 def test_the_largest_count_is_still_a_count() -> None:
