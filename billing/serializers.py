@@ -124,6 +124,10 @@ class InstantField(serializers.Field[datetime, str, str, Any]):
         return value.isoformat()
 
 
+# What the time zone database has besides places.
+_NO_ZONES = {"localtime", "Factory", "posixrules"}
+
+
 def zone_of(name: object) -> ZoneInfo:
     return ZoneInfo(name) if isinstance(name, str) and name in available_timezones() else ZoneInfo("UTC")
 
@@ -138,7 +142,7 @@ class RangeIn(serializers.Serializer[Any]):
         return {**super().get_fields(), "from": InstantField(required=False)}
 
     def validate_tz(self, value: str) -> ZoneInfo:
-        if value not in available_timezones():
+        if value not in available_timezones() - _NO_ZONES:
             raise serializers.ValidationError("An IANA time zone, such as Europe/Berlin.")
         return ZoneInfo(value)
 

@@ -36,7 +36,7 @@ class AgentIn(ClosedSerializer):
     )
 
     def validate_tool_permissions(self, value: list[str]) -> list[str]:
-        return sorted(set(value))
+        return list(dict.fromkeys(value))
 
 
 class RoomOut(serializers.ModelSerializer[Room]):

@@ -198,6 +198,6 @@ class TurnBillView(APIView):
 class TurnEstimateView(APIView):
     @extend_schema(operation_id="estimate_turn", request=TurnIn, responses={200: EstimateOut, **_ADMISSION})
     def post(self, request: Request, session_id: UUID) -> Response:
-        """What this turn would cost at most. Calls no model, writes nothing."""
+        """What this turn would cost at most. Calls no model and holds nothing."""
         asked, _ = _turn_request(request, session_id)
         return Response(EstimateOut(estimate(asked)).data)

@@ -16,6 +16,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
+from django.utils.deprecation import MiddlewareMixin
 
 from config.core.ids import uuid7
 
@@ -87,3 +88,33 @@ class ApiSecurityMiddleware(_Direct, SecurityMiddleware):
 
 class ApiFrameMiddleware(_Direct, XFrameOptionsMiddleware):
     pass
+
+
+class LoopbackCookieMiddleware(MiddlewareMixin):
+    """Lets staff use the admin over plain HTTP on the machine itself, for example through an SSH tunnel.
+
+    In production cookies are `Secure`, and not every client sends those back to http://localhost. What goes from this
+    machine to this machine crosses no network, so there, and only there, the attribute is left out. A request that came
+    through a proxy is never such a one.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if response.cookies and _stays_on_this_machine(request):
+            for cookie in response.cookies.values():
+                cookie["secure"] = ""
+        return response
+
+
+_LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "[::1]"}
+_PROXY_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
+
+
+def _stays_on_this_machine(request: HttpRequest) -> bool:
+    host = request.headers.get("Host", "")
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    return (
+        not request.is_secure()
+        and request.META.get("REMOTE_ADDR") in {"127.0.0.1", "::1"}
+        and name in _LOOPBACK_HOSTS
+        and not any(header in request.headers for header in _PROXY_HEADERS)
+    )

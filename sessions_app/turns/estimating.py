@@ -1,4 +1,4 @@
-"""What a turn would cost at most: the same planning, window and bound that opening uses, and nothing written."""
+"""What a turn would cost at most: the same planning, window and bound that opening uses, and nothing held."""
 
 from __future__ import annotations
 

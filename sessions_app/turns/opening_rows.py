@@ -68,11 +68,12 @@ SELECT (SELECT jsonb_build_array(k.fingerprint, k.resource_id) FROM idempotency_
                          ORDER BY ra.position, ra.id)
           FROM room_agents ra JOIN agents a ON a.id = ra.agent_id AND a.deleted_at IS NULL
          WHERE ra.room_id = s.room_id),
-       (SELECT jsonb_agg(jsonb_build_array(m.agent_key, m.agent_name, m.content) ORDER BY m.id)
-          FROM (SELECT n.*, SUM(octet_length(n.content)) OVER (ORDER BY n.id DESC) AS bytes
-                  FROM (SELECT m.id, m.agent_key, m.agent_name, m.content
-                          FROM messages m JOIN turns t ON t.id = m.turn_id AND t.status NOT IN ('failed', 'running')
-                         WHERE m.session_id = s.id ORDER BY m.id DESC LIMIT {_HISTORY_ROWS}) n) m
+       (SELECT jsonb_agg(jsonb_build_array(m.agent_key, m.agent_name, m.content) ORDER BY m.turn_index, m.id)
+          FROM (SELECT n.*, SUM(octet_length(n.content)) OVER (ORDER BY n.turn_index DESC, n.id DESC) AS bytes
+                  FROM (SELECT t.turn_index, m.id, m.agent_key, m.agent_name, m.content
+                          FROM turns t JOIN messages m ON m.turn_id = t.id
+                         WHERE t.session_id = s.id AND t.status NOT IN ('failed', 'running')
+                         ORDER BY t.turn_index DESC, m.id DESC LIMIT {_HISTORY_ROWS}) n) m
          WHERE m.bytes <= {_HISTORY_BYTES}),
        (SELECT COALESCE(MAX(t.turn_index), 0) FROM turns t WHERE t.session_id = s.id)
   FROM pricing_versions p LEFT JOIN (

@@ -49,9 +49,7 @@ def conclude(*, steps: Sequence[StepRow], speakers: int, report: RunReport) -> t
         status=status,
         error_code=code,
         error_detail=detail,
-        provider_model=next(
-            (str(step.call["provider_model"]) for step in spoken if step.call and step.status == "success"), ""
-        ),
+        provider_model=next((str(step.call["provider_model"]) for step in spoken if step.call and step.content), ""),
         warnings=[{"code": w.code, "detail": w.detail} for w in report.warnings],
     )
     return end, answers

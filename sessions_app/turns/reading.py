@@ -19,8 +19,10 @@ _NO_USAGE = reports.TurnUsage()
 
 
 def turn_of(*, user_id: UUID, turn_id: UUID) -> Turn:
-    """Raises: NotFound, also for another user's turn."""
-    turn = Turn.objects.filter(id=turn_id, user_id=user_id, session__deleted_at__isnull=True).first()
+    """Raises: NotFound, also for another user's turn and for one whose session or room was deleted."""
+    turn = Turn.objects.filter(
+        id=turn_id, user_id=user_id, session__deleted_at__isnull=True, session__room__deleted_at__isnull=True
+    ).first()
     if turn is None:
         raise NotFound
     return turn

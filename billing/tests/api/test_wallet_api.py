@@ -153,6 +153,7 @@ def test_buckets_add_up_to_the_total_in_every_zone(tz, bucket):
     ("query", "field"),
     [
         ("tz=Mars/Olympus", "tz"),
+        ("tz=localtime", "tz"),
         ("bucket=minute", "bucket"),
         ("group_by=password", "group_by"),
         ("group_by=user", "group_by"),

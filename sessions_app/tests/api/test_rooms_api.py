@@ -34,10 +34,15 @@ def without_times(shown):
 
 
 def test_an_agent_is_made_changed_and_deleted(client, alice):
-    body = {"agent_key": "ann", "name": "Ann", "model_alias": "gpt-4o", "tool_permissions": ["search", "search"]}
+    body = {
+        "agent_key": "ann",
+        "name": "Ann",
+        "model_alias": "gpt-4o",
+        "tool_permissions": ["search", "file_read", "search"],
+    }
     made = client.post(f"{API}/agents", body)
     assert made.status_code == 201
-    assert without_times(made.json()) == {**body, "role_prompt": "", "tool_permissions": ["search"]}
+    assert without_times(made.json()) == {**body, "role_prompt": "", "tool_permissions": ["search", "file_read"]}
     url = f"{API}/agents/{made.json()['id']}"
     changed = client.patch(url, {"role_prompt": "Be brief.", "model_alias": "deepseek"})
     assert (changed.status_code, changed.json()["role_prompt"]) == (200, "Be brief.")

@@ -180,6 +180,20 @@ def test_another_users_turn_and_bill_are_not_found(web, script, alice, session):
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize("deleted", ["session", "room"])
+def test_a_turn_goes_with_its_session_or_room_and_its_money_stays(web, script, deleted):
+    carol = make_person("carol")
+    session = make_session(carol, "solo")
+    with web.client(carol.token) as client:
+        turn = client.post(f"/sessions/{session}/turns", json={"message": "hi"}).json()
+        room = client.get(f"/sessions/{session}").json()["room_id"]
+        client.delete(f"/sessions/{session}" if deleted == "session" else f"/rooms/{room}")
+        for path in (f"/turns/{turn['id']}", f"/turns/{turn['id']}/bill"):
+            assert client.get(path).status_code == 404
+        entries = client.get("/users/me/transactions").json()["results"]
+    assert [entry["reference_id"] for entry in entries if entry["kind"] == "debit"] == [turn["id"]]
+
+
 def test_the_402_says_what_is_missing_and_what_would_fit(web, provider, alice):
     poor = make_person("poor", credits="0.02")
     session = make_session(poor, "solo")
