@@ -117,6 +117,7 @@ class LLMCallEvent(models.Model):
 
     class Meta:
         db_table = "llm_call_events"
+        verbose_name = "LLM call event"
         constraints = [
             models.UniqueConstraint(
                 fields=["turn_id", "call_index"], condition=Q(turn_id__isnull=False), name="event_once_per_call"

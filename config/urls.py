@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from config.core.problems import handler400, handler403, handler404, handler500
@@ -27,6 +28,7 @@ admin.site.site_title = "Tallyroom"
 admin.site.index_title = "Staff"
 
 urlpatterns = [
+    path("", RedirectView.as_view(url="/api/v1/docs")),
     path("api/v1/", include(api)),
     path("admin/", admin.site.urls),
     # With DEBUG on, Django would answer an unknown path with a page of its own.
