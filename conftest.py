@@ -46,7 +46,10 @@ def _undo_by_truncation() -> None:
 
 @pytest.fixture(autouse=True)
 def every_invariant_holds(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each test with a database: L1 to L10 hold, unless the test broke one on purpose (`breaks_the_ledger`)."""
+    """After each test with a database: L1 to L10 hold, and no turn that has ended has a call that runs.
+
+    But where the test broke something on purpose (`breaks_the_ledger`).
+    """
     # Asked for first, so that this check runs before the database is undone.
     if request.node.get_closest_marker("django_db"):
         request.getfixturevalue("_django_db_helper")
@@ -55,8 +58,10 @@ def every_invariant_holds(request: pytest.FixtureRequest) -> Iterator[None]:
     if not marks & {"django_db", "server"} or "breaks_the_ledger" in marks:
         return
     from billing.invariants import check_everything_else, check_wallets
+    from sessions_app.models import TurnStep
 
     assert [*check_everything_else(), *check_wallets()] == []
+    assert TurnStep.objects.filter(status="running", turn__finished_at__isnull=False).count() == 0
 
 
 def _end_other_connections() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 from config.core.errors import DomainError
 from config.core.money import ledger_text
@@ -41,7 +40,3 @@ class WalletBusy(DomainError):
 
 class HoldClosed(Exception):
     """The hold was settled or released already: whoever comes second must not charge again."""
-
-    def __init__(self, **members: Any) -> None:
-        super().__init__("hold closed")
-        self.members = members

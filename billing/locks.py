@@ -6,7 +6,6 @@ protects is read in the locking statement: under READ COMMITTED its snapshot is 
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from uuid import UUID
 from django.db import connection
 
 from billing.ledger.states import HoldState, Lot, Reference, WalletState
+from config.core.jsonb import decoded
 from config.core.transactions import patience_sql
 
 
@@ -61,12 +61,7 @@ def read_holdings(wallet: WalletState, reference: Reference | None) -> Holdings:
     with connection.cursor() as cursor:
         cursor.execute(_READ, parameters)
         now, lots, hold = cursor.fetchone()
-    return Holdings(now, [_lot(item) for item in _json(lots) or []], _hold(_json(hold)))
-
-
-def _json(value: Any) -> Any:
-    # Django hands jsonb over as text, because its own JSONField decodes it.
-    return json.loads(value) if isinstance(value, str) else value
+    return Holdings(now, [_lot(item) for item in decoded(lots) or []], _hold(decoded(hold)))
 
 
 def _lot(item: Any) -> Lot:

@@ -103,6 +103,14 @@ def http_url(name: str) -> str:
     return raw.rstrip("/")
 
 
+def secret(name: str, *, least_bytes: int) -> str:
+    """A secret, or nothing. A short one can be found offline from any one token that it signed."""
+    raw = text(name)
+    if raw and len(raw.encode()) < least_bytes:
+        raise ImproperlyConfigured(f"{name}: needs at least {least_bytes} bytes, e.g. of `openssl rand -hex 32`")
+    return raw
+
+
 def origins(name: str) -> list[str]:
     """A comma list of `scheme://host[:port]`."""
     values = names(name)

@@ -152,9 +152,8 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 AUTH_ALLOW_SIGNUP = env.flag("AUTH_ALLOW_SIGNUP", default=False)
-AUTH_JWT_SECRET = env.text("AUTH_JWT_SECRET")
-if AUTH_JWT_SECRET and len(AUTH_JWT_SECRET.encode()) < 32:
-    raise ImproperlyConfigured("AUTH_JWT_SECRET: needs at least 32 bytes, or HS256 can be guessed")
+# RFC 7518, section 3.2: a key for HS256 has at least the size of its hash.
+AUTH_JWT_SECRET = env.secret("AUTH_JWT_SECRET", least_bytes=32)
 AUTH_JWT_AUDIENCE = env.text("AUTH_JWT_AUDIENCE")
 AUTH_JWT_ISSUER = env.text("AUTH_JWT_ISSUER")
 ADMIN_USER_IDS = frozenset(env.names("ADMIN_USER_IDS"))

@@ -6,5 +6,5 @@ class UsersConfig(AppConfig):
     verbose_name = "Users"
 
     def ready(self) -> None:
-        # Imported for what they register: system checks, and the security scheme of the OpenAPI file.
-        from users import checks, openapi  # noqa: F401, PLC0415
+        # Imported for what it registers: the security scheme of the OpenAPI file.
+        from users import openapi  # noqa: F401

@@ -44,7 +44,7 @@ def fingerprint(*, method: str, path: str, body: Any) -> str:
     return hashlib.sha256(f"{method}\n{path}\n{canonical}".encode()).hexdigest()
 
 
-def claim_of(request: Request, *, path: str | None = None) -> Claim | None:
+def claim_of(request: Request) -> Claim | None:
     """The claim that a request makes, None without the header.
 
     Raises: IdempotencyKeyMalformed.
@@ -54,7 +54,7 @@ def claim_of(request: Request, *, path: str | None = None) -> Claim | None:
         return None
     if not _PRINTABLE.fullmatch(key):
         raise IdempotencyKeyMalformed
-    print_ = fingerprint(method=request.method or "", path=path or request.path, body=request.data)
+    print_ = fingerprint(method=request.method or "", path=request.path, body=request.data)
     caller: Any = request.user
     return Claim(caller_id=caller.pk, key=key, fingerprint=print_)
 

@@ -9,10 +9,3 @@ from uuid_utils.compat import uuid7 as _uuid7
 
 def uuid7() -> uuid.UUID:
     return _uuid7()
-
-
-def parse_uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except (ValueError, AttributeError, TypeError):
-        return None

@@ -10,11 +10,9 @@ from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 
 LEDGER_PLACES = Decimal("0.00000001")
 USAGE_PLACES = Decimal("0.0001")
-USD_PLACES = LEDGER_PLACES
 ZERO = Decimal("0.00000000")
-# Numeric(18,8) and Numeric(20,4): what the columns hold.
+# Numeric(18,8): what the ledger's columns hold.
 LEDGER_LIMIT = Decimal(10) ** 10
-USAGE_LIMIT = Decimal(10) ** 16
 
 # 50 digits: a product of two column values is exact, so that each result is rounded once, here.
 EXACT = Context(prec=50, rounding=ROUND_HALF_EVEN)

@@ -52,14 +52,6 @@ def domain_problem(error: DomainError) -> dict[str, Any]:
     return problem(status=error.status, code=error.code, detail=error.detail, title=error.title, **error.members)
 
 
-def problem_response(error: DomainError) -> JsonResponse:
-    """For views outside DRF: streams, middleware, Django's own error handlers."""
-    response = JsonResponse(domain_problem(error), status=error.status, content_type=PROBLEM_TYPE)
-    for name, value in error.headers.items():
-        response[name] = value
-    return response
-
-
 class ProblemFormatter(ExceptionFormatter):
     """DRF's own exceptions as problem documents; drf-standardized-errors flattens nested field errors for us."""
 

@@ -17,7 +17,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from sessions_app.context.window import Utterance
-from sessions_app.orchestration.state import TurnPorts, TurnState, start_of
+from sessions_app.orchestration.state import TurnPorts, TurnState, start
 
 NextNode = Literal["speak", "__end__"]
 
@@ -48,4 +48,4 @@ GRAPH = _compile()
 async def run_graph(ports: TurnPorts) -> None:
     """Let the speakers of a plan speak. What they said and cost is in the meter behind `ports.ask`."""
     # One step a speaker and one to end: a loop that should not be is an error, not a bill.
-    await GRAPH.ainvoke(start_of(ports.plan), config={"recursion_limit": len(ports.plan.speakers) + 2}, context=ports)
+    await GRAPH.ainvoke(start(), config={"recursion_limit": len(ports.plan.speakers) + 2}, context=ports)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, TypedDict
+from typing import Annotated, Protocol, TypedDict
 
 from sessions_app.context.window import Utterance
 from sessions_app.turns.planning import Plan, Speaker
@@ -40,5 +40,5 @@ class TurnPorts:
     ask: Ask
 
 
-def start_of(_: Plan) -> dict[str, Any]:
+def start() -> TurnState:
     return {"next": 0, "answers": []}

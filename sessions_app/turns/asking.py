@@ -6,7 +6,6 @@ import asyncio
 from decimal import Decimal
 
 import structlog
-from django.db import InterfaceError, OperationalError
 
 from billing import ledger
 from billing.errors import HoldClosed, InsufficientCredits
@@ -53,7 +52,7 @@ class Asker:
         window = self._window(speaker, heard)
         step = self.meter.begin(speaker, purpose="agent")
         # The first call's step and hold were written by opening.
-        if step.step_index > 1 and not await self._reserve(step, hold_for(window, price, prepared.book)):
+        if step.step_index > 1 and not await self._reserve(hold_for(window, price, prepared.book)):
             return None
         return await self._call(step, price, window)
 
@@ -68,7 +67,7 @@ class Asker:
             answers=heard,
         )
 
-    async def _reserve(self, step: StepRow, next_call: Decimal) -> bool:
+    async def _reserve(self, next_call: Decimal) -> bool:
         """Journal what has finished and what begins, and extend the hold to cover it: one small transaction."""
         steps = self.meter.unjournaled()
         needed = self.meter.charged + next_call
@@ -89,13 +88,8 @@ class Asker:
         except HoldClosed:
             raise TurnLost from None
         except InsufficientCredits as refusal:
-            self.meter.steps.remove(step)
             self._warn(refusal)
             return False
-        except (OperationalError, InterfaceError):
-            # The call was never made.
-            self.meter.steps.remove(step)
-            raise
         self.meter.journaled(steps)
         return True
 

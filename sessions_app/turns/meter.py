@@ -111,6 +111,10 @@ class Meter:
     def unjournaled(self) -> list[StepRow]:
         return [step for step in self.steps if self._journaled.get(step.id) != step.status]
 
+    def ended(self) -> list[StepRow]:
+        """The steps that the journal does not have yet and whose calls have ended."""
+        return [step for step in self.unjournaled() if step.status != "running"]
+
     def journaled(self, steps: list[StepRow]) -> None:
         for step in steps:
             self._journaled[step.id] = step.status

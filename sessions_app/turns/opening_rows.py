@@ -15,6 +15,7 @@ from django.db import connection
 
 from billing.enforcement import OVERRIDE_SQL
 from config.core.ids import uuid7
+from config.core.jsonb import decoded
 from config.core.transactions import patience_sql
 from sessions_app.context.window import Utterance
 from sessions_app.turns.planning import Speaker
@@ -95,11 +96,11 @@ def load(request: TurnRequest) -> Loaded:
     with connection.cursor() as cursor:
         cursor.execute(_LOAD.replace("{patience}", patience_sql()), parameters)
         (replay, version, revision, override, room_id, mode, goal, agents, history, last_index) = cursor.fetchone()
-    found = _decoded(replay)
+    found = decoded(replay)
     room = None
     if room_id is not None:
-        speakers = tuple(Speaker(UUID(a[0]), *a[1:]) for a in _decoded(agents) or [])
-        past = tuple(Utterance(*m) for m in _decoded(history) or [])
+        speakers = tuple(Speaker(UUID(a[0]), *a[1:]) for a in decoded(agents) or [])
+        past = tuple(Utterance(*m) for m in decoded(history) or [])
         room = LoadedRoom(room_id, mode, goal, speakers, past, last_index)
     return Loaded(Replay(found[0], UUID(found[1])) if found else None, room, version, revision, override)
 
@@ -181,8 +182,3 @@ def active_turn(session_id: UUID) -> ActiveTurn | None:
         )
         row = cursor.fetchone()
     return None if row is None else ActiveTurn(*row)
-
-
-def _decoded(value: Any) -> Any:
-    # Django leaves jsonb as text, because its own JSONField decodes it.
-    return json.loads(value) if isinstance(value, str) else value

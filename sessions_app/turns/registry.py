@@ -18,7 +18,7 @@ from billing import ledger
 from config.core.errors import ShuttingDown
 from config.core.transactions import in_thread
 from sessions_app.turns import rows
-from sessions_app.turns.outcome import INTERRUPTED
+from sessions_app.turns.outcome import BROKEN, INTERRUPTED
 from sessions_app.turns.running import TurnRun
 from sessions_app.turns.turn import OpenedTurn
 
@@ -84,10 +84,13 @@ class Registry:
             await asyncio.wait(late, timeout=settings.LLM_CONNECT_TIMEOUT_S + 5)
 
     def _ended(self, turn_id: UUID, task: asyncio.Task[None]) -> None:
-        self.runs.pop(turn_id, None)
+        run = self.runs.pop(turn_id, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             # The sweeper will end this turn; what its run knew and the journal did not is lost, so say it loudly.
             log.error("turn_run_died", turn_id=str(turn_id), exc_info=error)
+        if run is not None:
+            # Nothing follows a terminal event, so this speaks only where the run died without one.
+            run.events.emit("error", {"code": BROKEN, "detail": "The turn could not be settled yet."})
 
     async def _beat(self) -> None:
         """Renew all leases three times per lease. A turn that is no longer ours finds out at its next fence."""

@@ -105,6 +105,10 @@ WITH turn AS (
            finished_at = clock_timestamp()
      WHERE id = %(id)s AND claim = %(claim)s AND status = 'running' AND {{patience}} RETURNING id, session_id
 ), steps AS ({_STEPS_CTE}
+), never_made AS (
+    UPDATE turn_steps s SET status = 'cancelled', finished_at = clock_timestamp()
+      FROM turn t WHERE s.turn_id = t.id AND s.status = 'running'
+       AND s.id NOT IN (SELECT x.id FROM jsonb_to_recordset(%(steps)s::jsonb) AS x(id uuid))
 ), answers AS (
     INSERT INTO messages (id, session_id, turn_id, role, agent_id, agent_key, agent_name, content)
     SELECT a.id, t.session_id, t.id, 'assistant', a.agent_id, a.agent_key, a.agent_name, a.content
@@ -127,7 +131,10 @@ class TurnEnd:
 
 
 def end(*, turn_id: UUID, claim: UUID, outcome: TurnEnd, steps: Sequence[StepRow], answers: Sequence[Answer]) -> bool:
-    """The fence of settling: end the turn and write its steps and answers, if it is running and still ours."""
+    """The fence of settling: end the turn and write its steps and answers, if it is running and still ours.
+
+    A step that was journaled as running and is not among `steps` was never made into a call: it ends as `cancelled`.
+    """
     parameters = {
         "status": outcome.status,
         "error_code": outcome.error_code,

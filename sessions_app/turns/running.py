@@ -60,7 +60,7 @@ class TurnRun:
             self._working.cancel()
         await asyncio.wait({self._working})
         await self.asker.quiet.wait()
-        if not await self._explained(self._working):
+        if not self._explained(self._working):
             self.events.emit("error", {"code": "turn_interrupted", "detail": "The turn was taken over elsewhere."})
             return
         try:
@@ -74,7 +74,7 @@ class TurnRun:
         async with asyncio.timeout(settings.TURN_TIMEOUT_S):
             await run_graph(TurnPorts(plan=self.turn.prepared.plan, ask=self.asker.ask))
 
-    async def _explained(self, work: asyncio.Task[None]) -> bool:
+    def _explained(self, work: asyncio.Task[None]) -> bool:
         """Note why the work ended. False when the turn is not ours to settle any more."""
         if work.cancelled():
             self.report.stopped_by = self.report.stopped_by or INTERRUPTED
@@ -113,7 +113,7 @@ class TurnRun:
         )
         record = TurnRecord(
             self.meter.ids, self.turn.lease_claim, self.turn.prepared.book, end,
-            self.meter.unjournaled(), list(self.meter.calls), answers,
+            self.meter.ended(), list(self.meter.calls), answers,
         )  # fmt: skip
         # Patient while the database is away: what the provider was paid for must not be lost.
         settlement = await patiently(partial(settle_turn, record), patience_s=_SETTLE_PATIENCE_S)

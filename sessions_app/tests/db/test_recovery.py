@@ -20,7 +20,7 @@ from sessions_app.turns import rows
 from sessions_app.turns.admission import admit
 from sessions_app.turns.meter import Meter, TurnIds
 from sessions_app.turns.opening import open_turn, price_of
-from sessions_app.turns.outcome import RunReport, conclude
+from sessions_app.turns.outcome import INTERRUPTED, RunReport, conclude
 from sessions_app.turns.recovery import recover, recover_lost_turns
 from sessions_app.turns.settling import TurnRecord, settle_turn
 from sessions_app.turns.turn import OpenedTurn, TurnRequest
@@ -195,3 +195,16 @@ def test_a_retry_with_the_key_of_a_lost_turn_learns_what_became_of_it():
     ended = admit(request)
     assert isinstance(ended, Turn)
     assert (ended.id, ended.status) == (opened.id, "interrupted")
+
+
+def test_a_call_that_was_reserved_and_never_made_ends_with_its_turn_and_is_no_event():
+    turn = open_for(make_person("alice"), "ann")
+    ids = TurnIds(turn.id, turn.request.session_id, turn.prepared.room_id, turn.request.user_id)
+    meter = Meter(ids=ids, book=turn.prepared.book, first_step_id=turn.first_step_id)
+    meter.begin(turn.prepared.plan.speakers[0], purpose="agent")
+    end, answers = conclude(steps=meter.steps, speakers=1, report=RunReport(stopped_by=INTERRUPTED))
+    record = TurnRecord(ids, turn.lease_claim, turn.prepared.book, end, meter.ended(), meter.calls, answers)
+    assert settle_turn(record) is not None
+    assert [step.status for step in TurnStep.objects.filter(turn_id=turn.id)] == ["cancelled"]
+    assert LLMCallEvent.objects.filter(turn_id=turn.id).count() == 0
+    assert CreditHold.objects.get(reference_id=turn.id).status == "released"

@@ -129,3 +129,35 @@ def test_a_database_on_a_unix_socket_is_read(monkeypatch: pytest.MonkeyPatch) ->
     config = env.database(NAME)
     assert config is not None
     assert config["OPTIONS"] == {"host": "/run/postgresql"}
+
+
+def test_a_secret_is_long_enough_or_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("A_SECRET", raising=False)
+    assert env.secret("A_SECRET", least_bytes=32) == ""
+    monkeypatch.setenv("A_SECRET", "$" + "x" * 31)
+    assert env.secret("A_SECRET", least_bytes=32) == "$" + "x" * 31
+    monkeypatch.setenv("A_SECRET", "x" * 31)
+    with pytest.raises(ImproperlyConfigured, match=r"^A_SECRET: needs at least 32 bytes"):
+        env.secret("A_SECRET", least_bytes=32)
+
+
+@pytest.mark.parametrize("value", ["http://x", "redis://host:port/0", "redis://", "redis://h:99999/0", "foo"])
+def test_a_wrong_redis_url_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("A_REDIS", value)
+    with pytest.raises(ImproperlyConfigured, match=r"^A_REDIS: expected redis://"):
+        env.redis_url("A_REDIS")
+
+
+@pytest.mark.parametrize("value", ["redis://h:6379/0", "rediss://:p@h/1", "unix:///tmp/redis.sock?db=0"])
+def test_a_redis_url_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("A_REDIS", value)
+    assert env.redis_url("A_REDIS") == value
+
+
+@pytest.mark.parametrize("value", ["example.com", "https://example.com/path", "ftp://x", "https://", "https://[::1"])
+def test_an_origin_without_a_scheme_or_with_a_path_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("SOME_ORIGINS", f"https://good.example.com,{value}")
+    with pytest.raises(ImproperlyConfigured, match=r"^SOME_ORIGINS: "):
+        env.origins("SOME_ORIGINS")

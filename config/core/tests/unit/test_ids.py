@@ -4,9 +4,7 @@ import time
 import uuid
 from itertools import pairwise
 
-import pytest
-
-from config.core.ids import parse_uuid, uuid7
+from config.core.ids import uuid7
 
 
 def test_ids_are_version_7_and_hold_the_time() -> None:
@@ -21,13 +19,3 @@ def test_ids_of_one_process_rise_and_differ() -> None:
     made = [uuid7() for _ in range(10_000)]
     assert len(set(made)) == 10_000
     assert all(first < second for first, second in pairwise(made))
-
-
-def test_a_uuid_is_read_from_its_text() -> None:
-    made = uuid7()
-    assert parse_uuid(str(made)) == made
-
-
-@pytest.mark.parametrize("text", ["", "x", "0" * 31, "0" * 33, "\x00", None, 5, [], "g" * 32])
-def test_anything_else_is_no_uuid(text: object) -> None:
-    assert parse_uuid(text) is None  # type: ignore[arg-type]
