@@ -117,6 +117,7 @@ if DATABASE_POOL_SIZE:
 DATABASES = {
     "default": {
         **_database,
+        "ENGINE": "config.core.postgresql",
         "OPTIONS": _options,
         "CONN_MAX_AGE": 0,
         # A pooler in transaction mode keeps no session: no prepared statements (above), no server-side cursors.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-import select
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -111,22 +110,6 @@ async def patiently(work: Callable[[], T], *, patience_s: float) -> T:
 
 def _unit(work: Callable[[], T]) -> T:
     try:
-        _drop_dead_connections()
         return work()
     finally:
         close_old_connections()
-
-
-def _drop_dead_connections() -> None:
-    """Discard pooled connections whose server went away, without a round trip.
-
-    An idle PostgreSQL connection has nothing to say; one that is readable has been closed from the other side.
-    """
-    for _ in range(settings.DATABASE_POOL_SIZE + 1):
-        connection.ensure_connection()
-        poll = select.poll()
-        poll.register(connection.connection.fileno(), select.POLLIN | select.POLLHUP)
-        if not poll.poll(0):
-            return
-        connection.connection.close()
-        connection.close()

@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from config.core import transactions
 from config.core.ids import uuid7
 from config.core.models import IdempotencyKey
+from config.core.postgresql.base import _closed_by_the_server
 from config.core.transactions import in_thread, joined_atomic, patiently, retrying, sqlstate
 
 REQUEST = ContextVar("REQUEST", default="none")
@@ -84,12 +85,15 @@ def test_a_cancelled_awaiter_does_not_stop_the_unit() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_the_server_closed_is_replaced_before_the_work() -> None:
-    pid = query("SELECT pg_backend_pid()")
-    with other_connection() as other:
+def test_a_connection_that_the_server_closed_is_known_without_asking_it() -> None:
+    with other_connection() as idle, other_connection() as other:
+        assert _closed_by_the_server(idle) is False
+        (pid,) = idle.execute("SELECT pg_backend_pid()").fetchone()
+        assert _closed_by_the_server(idle) is False
         other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-    transactions._drop_dead_connections()
-    assert query("SELECT pg_backend_pid()") != pid
+        assert _closed_by_the_server(idle) is True
+        idle.close()
+        assert _closed_by_the_server(idle) is True
 
 
 @pytest.mark.django_db(transaction=True)
