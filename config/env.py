@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from decimal import Decimal, InvalidOperation
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import environ
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
@@ -85,7 +89,7 @@ def json_object(name: str) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ImproperlyConfigured(f"{name}: not JSON: {error}") from None
     if not isinstance(value, dict):
         raise ImproperlyConfigured(f"{name}: expected a JSON object")
@@ -103,12 +107,51 @@ def http_url(name: str) -> str:
     return raw.rstrip("/")
 
 
+def guarded_url(name: str, *, takes_plain_http: bool) -> str:
+    """A URL whose answers we believe: https, or plain HTTP to this machine itself. Taken as it stands."""
+    raw = text(name)
+    try:
+        parts = urlsplit(raw)
+        # Reading the port is what judges it.
+        is_url = parts.port != 0 and bool(parts.hostname) and raw.isascii() and raw.isprintable() and " " not in raw
+    except ValueError:
+        is_url = False
+    if not raw:
+        return raw
+    # The URL may hold a password, so it is not repeated.
+    if not is_url or "@" in parts.netloc or parts.fragment or parts.scheme not in {"http", "https"}:
+        raise ImproperlyConfigured(f"{name}: expected https://host[:port]/path, without a user name or a fragment")
+    if parts.scheme == "http" and not (takes_plain_http or _is_loopback(parts.hostname or "")):
+        raise ImproperlyConfigured(f"{name}: needs https: over plain HTTP anybody on the way could answer")
+    return raw
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def secret(name: str, *, least_bytes: int) -> str:
     """A secret, or nothing. A short one can be found offline from any one token that it signed."""
     raw = text(name)
     if raw and len(raw.encode()) < least_bytes:
         raise ImproperlyConfigured(f"{name}: needs at least {least_bytes} bytes, e.g. of `openssl rand -hex 32`")
+    if _is_key(raw):
+        raise ImproperlyConfigured(f"{name}: is a key or a certificate that others may have too, not a shared secret")
     return raw
+
+
+def _is_key(raw: str) -> bool:
+    """Somebody's public key (PEM, SSH, JWK, or base64 of DER), with which all who know it could sign."""
+    if "-----BEGIN " in raw or '"kty"' in raw or raw.startswith(("ssh-", "ecdsa-sha2-")):
+        return True
+    try:
+        load_der_public_key(b64decode(raw, validate=True))
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def origins(name: str) -> list[str]:

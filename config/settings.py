@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ if not DEBUG and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5 or SECRET_KEY
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "*" if DEBUG else "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
-CORS_EXPOSE_HEADERS = ["X-Request-ID", "Location", "Retry-After", "Idempotency-Replayed"]
+CORS_EXPOSE_HEADERS = ["X-Request-ID", "Location", "Retry-After", "Idempotency-Replayed", "Content-Disposition"]
 CORS_ALLOW_HEADERS = [
     *("accept", "authorization", "content-type", "x-request-id"),
     *("idempotency-key", "prefer", "last-event-id"),
@@ -155,6 +156,7 @@ AUTH_PASSWORD_VALIDATORS = [
 AUTH_ALLOW_SIGNUP = env.flag("AUTH_ALLOW_SIGNUP", default=False)
 # RFC 7518, section 3.2: a key for HS256 has at least the size of its hash.
 AUTH_JWT_SECRET = env.secret("AUTH_JWT_SECRET", least_bytes=32)
+AUTH_JWKS_URL = env.guarded_url("AUTH_JWKS_URL", takes_plain_http=DEBUG)
 AUTH_JWT_AUDIENCE = env.text("AUTH_JWT_AUDIENCE")
 AUTH_JWT_ISSUER = env.text("AUTH_JWT_ISSUER")
 ADMIN_USER_IDS = frozenset(env.names("ADMIN_USER_IDS"))
@@ -172,6 +174,7 @@ if HOLD_TTL_S <= TURN_LEASE_S:
     raise ImproperlyConfigured("HOLD_TTL_S: must be longer than TURN_LEASE_S, with which holds are renewed")
 SWEEP_INTERVAL_S = env.integer("SWEEP_INTERVAL_S", default=15, least=1)
 TURN_TIMEOUT_S = env.integer("TURN_TIMEOUT_S", default=300, least=1)
+SESSION_TITLES = env.choice("SESSION_TITLES", default="text", allowed=("off", "text", "model"))
 DRAIN_TIMEOUT_S = env.integer("DRAIN_TIMEOUT_S", default=30, least=0)
 
 # LLM
@@ -182,6 +185,9 @@ LLM_CONNECT_TIMEOUT_S = env.seconds("LLM_CONNECT_TIMEOUT_S", default=5)
 LLM_READ_TIMEOUT_S = env.seconds("LLM_READ_TIMEOUT_S", default=60)
 LLM_TOTAL_TIMEOUT_S = env.seconds("LLM_TOTAL_TIMEOUT_S", default=240)
 LLM_MAX_RETRIES = env.integer("LLM_MAX_RETRIES", default=2, most=10)
+# Unset: the alias of the room's first agent.
+ORCHESTRATOR_MODEL_ALIAS = env.text("ORCHESTRATOR_MODEL_ALIAS")
+SUMMARY_MODEL_ALIAS = env.text("SUMMARY_MODEL_ALIAS")
 LLM_MAX_OUTPUT_TOKENS = env.integer("LLM_MAX_OUTPUT_TOKENS", default=4096, least=1, most=1_000_000)
 
 # Static files
@@ -229,6 +235,16 @@ SPECTACULAR_SETTINGS = {
         "TurnModeEnum": "sessions_app.models.Room.Mode",
     },
 }
+
+# Metrics. The folder is one for each database, so that web processes and worker of one deployment on one machine meet
+# there, and two deployments in one checkout do not.
+METRICS_TOKEN = env.secret("METRICS_TOKEN", least_bytes=16)
+WORKER_METRICS_PORT = env.integer("WORKER_METRICS_PORT", default=0, most=65_535)
+METRICS_DIR = env.text("PROMETHEUS_MULTIPROC_DIR")
+METRICS_DIR_IS_CHOSEN = bool(METRICS_DIR)
+if not METRICS_DIR:
+    _deployment = f"{_database.get('HOST')}:{_database.get('PORT')}/{_database['NAME']}"
+    METRICS_DIR = str(BASE_DIR / ".data" / "metrics" / hashlib.sha256(_deployment.encode()).hexdigest()[:12])
 
 # Logs
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))

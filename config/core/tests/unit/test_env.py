@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.core.exceptions import ImproperlyConfigured
 
 from config import env
@@ -161,3 +163,67 @@ def test_an_origin_without_a_scheme_or_with_a_path_is_refused_by_name(
     monkeypatch.setenv("SOME_ORIGINS", f"https://good.example.com,{value}")
     with pytest.raises(ImproperlyConfigured, match=r"^SOME_ORIGINS: "):
         env.origins("SOME_ORIGINS")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://id.example.com/auth/v1/.well-known/jwks.json",
+        "https://id.example.com:8443/keys/?v=1",
+        "http://127.0.0.1:9999/jwks",
+        "http://[::1]:9999/jwks",
+        "http://localhost/jwks",
+    ],
+)
+def test_a_guarded_url_is_https_or_this_machine_and_taken_as_it_stands(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("A_URL", value)
+    assert env.guarded_url("A_URL", takes_plain_http=False) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://id.example.com/jwks",
+        "http://127.0.0.1.example.com/jwks",
+        "http://localhost.example.com/jwks",
+        "https://user:s3cret@id.example.com/jwks",
+        "https://id.example.com/jwks#keys",
+        "https://id.example.com:port/jwks",
+        "https://id.example.com:0/jwks",
+        "https://id.example.com/two words",
+        "https://id.example.com/a\tb",
+        "https://münchen.example.com/jwks",
+        "https://",
+        "https:///jwks",
+        "https://[::1/jwks",
+        "file:///etc/passwd",
+        "ftp://id.example.com/jwks",
+        "id.example.com/jwks",
+    ],
+)
+def test_another_url_is_refused_by_name_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("A_URL", value)
+    with pytest.raises(ImproperlyConfigured, match=r"^A_URL: (expected|needs) https") as refusal:
+        env.guarded_url("A_URL", takes_plain_http=False)
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_a_guarded_url_may_be_unset_and_plain_in_development(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("A_URL", raising=False)
+    assert env.guarded_url("A_URL", takes_plain_http=False) == ""
+    monkeypatch.setenv("A_URL", "http://supabase.local:8000/jwks")
+    assert env.guarded_url("A_URL", takes_plain_http=True) == "http://supabase.local:8000/jwks"
+
+
+def test_a_public_key_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    armour_only = "".join(pem.splitlines()[1:-1])
+    ssh = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    jwk = '{"kty": "EC", "crv": "P-256", "x": "x", "y": "y"}'
+    for value in (pem, pem.replace("\n", "\\n"), armour_only, ssh, jwk, f'{{"keys": [{jwk}]}}'):
+        monkeypatch.setenv("A_SECRET", value)
+        with pytest.raises(ImproperlyConfigured, match=r"^A_SECRET: is a key or a certificate"):
+            env.secret("A_SECRET", least_bytes=32)
