@@ -1,4 +1,4 @@
-"""Tokens of an outside identity provider: JWTs signed with a secret that we share (HS256)."""
+"""Tokens of an outside identity provider: JWTs signed with a secret that we share, or with a key that it publishes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
+from users import key_sets
 from users.addresses import validate_address
+from users.provider_keys import provider_keys
 
-# The one algorithm that we verify. What the token's own header asks for counts for nothing.
-ALGORITHM = "HS256"
+# The one algorithm for which AUTH_JWT_SECRET is the key. Those of AUTH_JWKS_URL are `key_sets.ALGORITHMS`.
+SYMMETRIC_ALGORITHM = "HS256"
 NAME_MAX_LENGTH = 255
 # How far the provider's clock may run ahead of ours. An expired token has no such grace.
 CLOCK_SKEW_S = 10
 
 
 class OutsideTokenInvalid(Exception):
-    """The message is one sentence that its bearer may read."""
+    """The message is one sentence that its bearer may read. By default it does not say which part was wrong."""
+
+    def __init__(self, message: str = "The token's signature or its claims are not valid here.") -> None:
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ class OutsideToken:
 def read(token: str, *, now: float | None = None) -> OutsideToken:
     """Verify a token and return what it says.
 
-    Raises: OutsideTokenInvalid.
+    Raises: OutsideTokenInvalid; IdentityProviderUnavailable while the provider's keys cannot be had.
     """
     claims = _verified_claims(token)
     _check_times(claims, now=time.time() if now is None else now)
@@ -48,7 +55,7 @@ def read(token: str, *, now: float | None = None) -> OutsideToken:
 
 
 def _verified_claims(token: str) -> dict[str, Any]:
-    if not settings.AUTH_JWT_SECRET:
+    if not (settings.AUTH_JWT_SECRET or settings.AUTH_JWKS_URL):
         raise OutsideTokenInvalid("This service takes no tokens of an outside identity provider.")
     options: jwt.types.Options = {
         "require": ["exp", "sub"],
@@ -59,17 +66,38 @@ def _verified_claims(token: str) -> dict[str, Any]:
         "verify_iat": False,
     }
     try:
+        algorithm, key = _verifying(jwt.get_unverified_header(token))
         return jwt.decode(
             token,
-            settings.AUTH_JWT_SECRET,
-            algorithms=[ALGORITHM],
+            key,
+            algorithms=[algorithm],
             audience=settings.AUTH_JWT_AUDIENCE or None,
             issuer=settings.AUTH_JWT_ISSUER or None,
             options=options,
         )
     # The header is parsed before the signature is verified, so anyone can nest it deeper than the JSON parser goes.
     except (jwt.PyJWTError, RecursionError):
-        raise OutsideTokenInvalid("The token's signature or its claims are not valid here.") from None
+        raise OutsideTokenInvalid from None
+
+
+def _verifying(header: dict[str, Any]) -> tuple[str, str | RSAPublicKey | EllipticCurvePublicKey]:
+    """The algorithm and the key that verify a token with this header, of which nothing is verified yet.
+
+    The header chooses between what the operator configured, and each algorithm has its own kind of key: the secret
+    verifies HS256 and nothing else, a published key only the algorithm that its type implies. Keys that the header
+    brings along or points to (`jwk`, `jku`, `x5c`, `x5u`) are not looked at.
+    """
+    algorithm = header.get("alg")
+    # Extensions that must be understood (RFC 7515, section 4.1.11); we know none.
+    if "crit" in header:
+        raise OutsideTokenInvalid
+    if algorithm == SYMMETRIC_ALGORITHM and settings.AUTH_JWT_SECRET:
+        return algorithm, settings.AUTH_JWT_SECRET
+    if algorithm in key_sets.ALGORITHMS and settings.AUTH_JWKS_URL:
+        found = provider_keys(settings.AUTH_JWKS_URL).find(kid=header.get("kid"), algorithm=algorithm)
+        if found is not None:
+            return found.algorithm, found.key
+    raise OutsideTokenInvalid
 
 
 def _check_times(claims: dict[str, Any], *, now: float) -> None:

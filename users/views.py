@@ -80,7 +80,7 @@ class MeView(APIView):
     @extend_schema(
         operation_id="auth_me",
         summary="Who am I?",
-        responses={200: UserOutput, **problems(*_UNKNOWN_CALLER)},
+        responses={200: UserOutput, **problems(*_UNKNOWN_CALLER, "503 identity_provider_unavailable")},
     )
     def get(self, request: Request) -> Response:
         """The first valid token of an outside identity provider makes the user."""
