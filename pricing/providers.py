@@ -12,7 +12,7 @@ def configured_provider_names() -> frozenset[str]:
     names = {
         name
         for name, spec in settings.LLM_PROVIDERS.items()
-        if not spec.get("api_key_env") or os.environ.get(spec["api_key_env"])
+        if not spec.get("api_key_env") or os.environ.get(spec["api_key_env"], "").strip()
     }
     if settings.LLM_BASE_URL:
         names.add("default")

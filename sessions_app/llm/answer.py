@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
 
 from sessions_app.llm.faults import error_frame_fault, runaway_fault
 from sessions_app.llm.frames import Frame
 from sessions_app.llm.redaction import excerpt
 from sessions_app.llm.text import TextStream, label
+from sessions_app.llm.usage_chunks import GatheredUsage, UsageChunks
 
 # Far above any real answer (a token has 4 characters on average), so only who ignores `max_tokens` meets it.
 TEXT_CHARS_PER_TOKEN = 64
@@ -21,8 +21,15 @@ FINISH_REASON_MAX_CHARS = 64
 class Answer:
     """Takes frames, passes clean text on, keeps the facts for the result."""
 
-    def __init__(self, *, max_output_tokens: int, key: str, on_delta: Callable[[str], None]) -> None:
-        self.usage: dict[str, Any] | None = None
+    def __init__(
+        self,
+        *,
+        max_output_tokens: int,
+        key: str,
+        on_delta: Callable[[str], None],
+        usage_chunks: UsageChunks = "cumulative",
+    ) -> None:
+        self.usage = GatheredUsage(usage_chunks)
         self.finish_reason: str | None = None
         self._said_model = ""
         self.first_text_at: float | None = None
@@ -30,11 +37,18 @@ class Answer:
         self._on_delta = on_delta
         self._stream = TextStream(key)
         self._parts: list[str] = []
+        self._said_chars = 0
+        self._counted_chars = 0
         self._room_chars = TEXT_MIN_CHARS + TEXT_CHARS_PER_TOKEN * max_output_tokens
 
     @property
     def text(self) -> str:
         return "".join(self._parts)
+
+    @property
+    def uncounted_text(self) -> str:
+        """What came after the last usage object, and so cannot be in its counts."""
+        return self.text[self._counted_chars :]
 
     @property
     def has_text(self) -> bool:
@@ -53,10 +67,11 @@ class Answer:
         if frame.model is not None:
             self._said_model = frame.model
         if frame.usage is not None:
-            # The last one wins: some providers repeat a running total with every chunk.
-            self.usage = frame.usage
+            self.usage.take(frame.usage)
         if frame.text:
             self._say(self._stream.feed(frame.text))
+        if frame.usage is not None:
+            self._counted_chars = self._said_chars + self._stream.held_chars
         if frame.error is not None:
             raise error_frame_fault(excerpt(frame.error, self._key))
         if frame.finish_reason is not None:
@@ -73,6 +88,7 @@ class Answer:
             if self.first_text_at is None:
                 self.first_text_at = perf_counter()
             self._room_chars -= len(text)
+            self._said_chars += len(text)
             # Kept before it is passed on: text that a failing callback saw is billed like any other.
             self._parts.append(text)
             self._on_delta(text)

@@ -6,18 +6,22 @@ is what a call can cost at most; holds are placed with it, and it is part of the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
-from sessions_app.llm.types import Message
+from sessions_app.llm.types import Message, ResponseSchema
 
 ESTIMATE_BYTES_PER_TOKEN = 4
 ESTIMATE_TOKENS_PER_MESSAGE = 4
 BOUND_BYTES_PER_TOKEN = 3
+# What a chat template writes around each message (its role, its borders, the opening of the answer), at most. It is
+# added to exact counts of the messages' texts too. Some templates write a system message of their own where a call
+# begins with another role; so every call of ours begins with one.
 BOUND_TOKENS_PER_MESSAGE = 8
 
 
-def estimate_input(messages: Iterable[Message]) -> int:
-    size_bytes, count = _measure(messages)
+def estimate_input(messages: Iterable[Message], *, schema: ResponseSchema | None = None) -> int:
+    size_bytes, count = _measure(messages, schema)
     return _ceil_div(size_bytes, ESTIMATE_BYTES_PER_TOKEN) + ESTIMATE_TOKENS_PER_MESSAGE * count
 
 
@@ -25,15 +29,21 @@ def estimate_output(text: str) -> int:
     return _ceil_div(_size_bytes(text), ESTIMATE_BYTES_PER_TOKEN)
 
 
-def input_bound(messages: Iterable[Message]) -> int:
-    """No provider counts more input tokens than this for these messages."""
-    size_bytes, count = _measure(messages)
+def input_bound(messages: Iterable[Message], *, schema: ResponseSchema | None = None) -> int:
+    """No provider counts more input tokens than this for these messages and this schema."""
+    size_bytes, count = _measure(messages, schema)
     return _ceil_div(size_bytes, BOUND_BYTES_PER_TOKEN) + BOUND_TOKENS_PER_MESSAGE * count
 
 
-def _measure(messages: Iterable[Message]) -> tuple[int, int]:
+def schema_json(schema: ResponseSchema) -> str:
+    """As it is sent, so that what is measured is what is paid for."""
+    return json.dumps(schema.schema, ensure_ascii=False)
+
+
+def _measure(messages: Iterable[Message], schema: ResponseSchema | None) -> tuple[int, int]:
     sizes_bytes = [_size_bytes(message.content) for message in messages]
-    return sum(sizes_bytes), len(sizes_bytes)
+    schema_bytes = 0 if schema is None else _size_bytes(schema_json(schema))
+    return sum(sizes_bytes) + schema_bytes, len(sizes_bytes)
 
 
 def _size_bytes(text: str) -> int:

@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import httpx
 
 from sessions_app.llm.answer import Answer
 from sessions_app.llm.connections import ConnectionTrace
 from sessions_app.llm.decoding import BodyDecoder, BodyTooLargeError
+from sessions_app.llm.estimate import schema_json
 from sessions_app.llm.faults import (
     Fault,
     connection_fault,
@@ -30,7 +31,7 @@ from sessions_app.llm.redaction import excerpt
 from sessions_app.llm.retrying import parse_retry_after
 from sessions_app.llm.sse import EventTooLargeError
 from sessions_app.llm.text import clean
-from sessions_app.llm.types import ChatRequest
+from sessions_app.llm.types import ChatRequest, ResponseSchema
 
 ERROR_BODY_MAX_BYTES = 65_536
 ERROR_BODY_MAX_S = 2.0
@@ -96,18 +97,24 @@ def _headers(provider: Provider, request: ChatRequest) -> dict[str, str]:
 
 
 def _body(request: ChatRequest) -> bytes:
-    return json.dumps(
-        {
-            "model": request.model,
-            "messages": [{"role": each.role, "content": clean(each.content)} for each in request.messages],
-            "max_tokens": request.max_output_tokens,
-            "temperature": request.temperature,
-            # Always a stream: only a streaming provider stops generating when its socket is closed.
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        },
-        ensure_ascii=False,
-    ).encode()
+    body = {
+        "model": request.model,
+        "messages": [{"role": each.role, "content": clean(each.content)} for each in request.messages],
+        "max_tokens": request.max_output_tokens,
+        "temperature": request.temperature,
+        # Always a stream: only a streaming provider stops generating when its socket is closed.
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if request.response_schema is not None:
+        body["response_format"] = _response_format(request.response_schema)
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+def _response_format(schema: ResponseSchema) -> dict[str, Any]:
+    # Cleaned like the messages: an enum may hold names that people gave.
+    cleaned = json.loads(clean(schema_json(schema)))
+    return {"type": "json_schema", "json_schema": {"name": schema.name, "strict": True, "schema": cleaned}}
 
 
 async def _read(response: httpx.Response, answer: Answer) -> None:

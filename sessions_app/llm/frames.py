@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+_USAGE_PLACES = frozenset({"usage", "message", "usageMetadata", "x_groq"})
 _TEXT_PART_TYPES = (None, "text", "output_text")
 
 
@@ -38,7 +39,6 @@ def parse_object(payload: str) -> dict[str, Any]:
 def read_frame(body: dict[str, Any]) -> Frame:
     """Nothing here trusts the shape: a field of another type than expected counts as absent."""
     choice = _first_choice(body)
-    usage = body.get("usage")
     model = body.get("model")
     reason = choice.get("finish_reason")
     error = error_of(body)
@@ -48,8 +48,7 @@ def read_frame(body: dict[str, Any]) -> Frame:
         # The text that comes with an error is the error's, never the answer's.
         text=_text(choice) if error is None else "",
         finish_reason=reason if isinstance(reason, str) and reason else None,
-        # An empty object counts nothing; an object of zeros does.
-        usage=usage if isinstance(usage, dict) and usage else None,
+        usage=_usage(body, choice),
         model=model if isinstance(model, str) and model else None,
         error=error,
     )
@@ -80,6 +79,32 @@ def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
     choices = body.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     return first if isinstance(first, dict) else {}
+
+
+def _usage(body: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any] | None:
+    """Usage from all the places where servers put it. Where two of them count, the provider's own word comes last.
+
+    An empty object counts nothing; an object of zeros does.
+    """
+    if _USAGE_PLACES.isdisjoint(body) and "usage" not in choice:
+        # Nearly every chunk of a stream.
+        return None
+    found: dict[str, Any] = {}
+    for usage in (
+        body.get("usage"),
+        choice.get("usage"),  # Moonshot
+        _member(body, "message").get("usage"),  # Anthropic's message_start
+        body.get("usageMetadata"),  # Gemini
+        _member(body, "x_groq").get("usage"),  # Groq
+    ):
+        if isinstance(usage, dict):
+            found.update({name: value for name, value in usage.items() if value is not None or name not in found})
+    return found or None
+
+
+def _member(body: dict[str, Any], name: str) -> dict[str, Any]:
+    value = body.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _text(choice: dict[str, Any]) -> str:

@@ -12,14 +12,17 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from sessions_app.llm.usage_chunks import UsageChunks
+from sessions_app.llm.usage_shapes import UsageShape
+
 ToolMode = Literal["native", "json_schema"]
-UsageShape = Literal["openai"]
+TokenizeMode = Literal["auto", "llamacpp", "vllm", "off"]
 
 DEFAULT_PROVIDER = "default"
 _VARIABLE = "LLM_PROVIDERS"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_FIELDS = frozenset({"base_url", "api_key_env", "tool_mode", "usage_shape"})
+_FIELDS = frozenset({"base_url", "api_key_env", "tool_mode", "usage_shape", "usage_chunks", "tokenize"})
 
 
 class ProviderConfigError(ValueError):
@@ -31,6 +34,8 @@ class ProviderSpec(TypedDict):
     api_key_env: str
     tool_mode: ToolMode
     usage_shape: UsageShape
+    usage_chunks: UsageChunks
+    tokenize: TokenizeMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,9 @@ class Provider:
     base_url: str
     api_key: str = field(default="", repr=False)
     tool_mode: ToolMode = "native"
-    usage_shape: UsageShape = "openai"
+    usage_shape: UsageShape = "auto"
+    usage_chunks: UsageChunks = "cumulative"
+    tokenize: TokenizeMode = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +86,20 @@ def configured() -> Mapping[str, Provider]:
         variable = spec["api_key_env"]
         key = _api_key(os.environ.get(variable, ""), variable) if variable else ""
         if key or not variable:
-            providers[name] = Provider(name, spec["base_url"], key, spec["tool_mode"], spec["usage_shape"])
+            providers[name] = _provider(name, key, spec)
     return providers
+
+
+def _provider(name: str, key: str, spec: ProviderSpec) -> Provider:
+    return Provider(
+        name=name,
+        base_url=spec["base_url"],
+        api_key=key,
+        tool_mode=spec["tool_mode"],
+        usage_shape=spec["usage_shape"],
+        usage_chunks=spec["usage_chunks"],
+        tokenize=spec["tokenize"],
+    )
 
 
 def parse_providers(raw: str) -> dict[str, ProviderSpec]:
@@ -116,7 +135,9 @@ def _spec(name: str, entry: Any) -> ProviderSpec:
         base_url=_base_url(entry.get("base_url"), f"{_VARIABLE}: {name}: base_url"),
         api_key_env=_environment_name(entry.get("api_key_env", ""), name),
         tool_mode=_choice(entry.get("tool_mode", "native"), ToolMode, f"{name}: tool_mode"),
-        usage_shape=_choice(entry.get("usage_shape", "openai"), UsageShape, f"{name}: usage_shape"),
+        usage_shape=_choice(entry.get("usage_shape", "auto"), UsageShape, f"{name}: usage_shape"),
+        usage_chunks=_choice(entry.get("usage_chunks", "cumulative"), UsageChunks, f"{name}: usage_chunks"),
+        tokenize=_choice(entry.get("tokenize", "auto"), TokenizeMode, f"{name}: tokenize"),
     )
 
 

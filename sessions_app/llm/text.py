@@ -36,6 +36,10 @@ class TextStream:
         self._key = key if is_secret(key) else ""
         self._held = ""
 
+    @property
+    def held_chars(self) -> int:
+        return len(self._held)
+
     def feed(self, delta: str) -> str:
         text = self._held + delta
         self._held = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,13 +21,26 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseSchema:
+    """What the answer has to be: JSON that fits this JSON Schema, which the provider enforces as it generates."""
+
+    name: str
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
+    """`retries` and `total_timeout_s` tighten the gateway's settings for this call; they never widen them."""
+
     provider: str
     model: str
     messages: tuple[Message, ...]
     max_output_tokens: int
     request_id: str
     temperature: float = 0.2
+    response_schema: ResponseSchema | None = None
+    retries: int | None = None
+    total_timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +69,12 @@ class ChatResult:
     latency_ms: int
     first_text_ms: int | None
     attempts: int
+
+    @property
+    def failed(self) -> bool:
+        return self.failure is not None
+
+    @property
+    def http_status(self) -> int | None:
+        """The status by which the provider refused, where it did."""
+        return self.failure.http_status if self.failure else None

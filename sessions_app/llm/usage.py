@@ -1,118 +1,88 @@
-"""From a provider's usage object to exclusive token pools.
+"""From a provider's usage object to exclusive token pools, by way of the evidence that is stored.
 
-Shape "openai": `prompt_tokens` includes the cached ones and `completion_tokens` includes reasoning. Read naively,
-cached tokens are billed twice and reasoning on top of output; both happened to peers. A count that says nothing (NaN,
-true, 10**12) leaves a flag and counts as not reported, so that it is estimated: it neither mints a charge nor makes the
-call free. A negative count is 0.
+The pools are read from the very object that the event keeps, so whoever recomputes a bill from its row reads the same.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from pricing.rating import TokenPools
+from sessions_app.llm.counts import COUNT_MAX
 from sessions_app.llm.redaction import without_key
 from sessions_app.llm.text import clean
+from sessions_app.llm.usage_shapes import NO_LIMIT, USAGE_NAMES, ReportedUsage, UsageShape, read_shape
 
-COUNT_MAX = 2**31 - 1
-_COUNT_DIGITS_MAX = 20
+__all__ = ["COUNT_MAX", "ReportedUsage", "evidence", "kept_items", "read_evidence", "read_usage", "storable"]
+
+STORED_ITEMS_MAX = 64
+STORED_DEPTH_MAX = 4
 _STORED_STRING_MAX_CHARS = 200
-_STORED_ITEMS_MAX = 64
-_STORED_DEPTH_MAX = 4
+_STORED_NUMBER_LIMIT = 2**63
+# Our own words in the evidence, where it cannot be read again without them: the shape that was configured, and the
+# tokens that were asked for, where a total was disbelieved for being above them.
+_SHAPE = "_usage_shape"
+_LIMIT = "_output_limit"
 
 
-@dataclass(frozen=True, slots=True)
-class ReportedUsage:
-    """What the provider counted. None: it did not say, which is not the same as zero."""
-
-    input: int | None
-    cached: int
-    output: int | None
-    reasoning: int
-    flags: tuple[str, ...]
-
-    @property
-    def is_complete(self) -> bool:
-        return self.input is not None and self.output is not None
-
-    def pools(self, *, input_estimate: int, output_estimate: int) -> TokenPools:
-        """Exclusive pools; a side that was not reported is estimated."""
-        output = output_estimate if self.output is None else self.output
-        if self.input is None:
-            return TokenPools(input_fresh=input_estimate, output=output, reasoning=self.reasoning)
-        return TokenPools(
-            input_fresh=self.input - self.cached, input_cached=self.cached, output=output, reasoning=self.reasoning
-        )
+def read_usage(raw: Mapping[str, Any], *, shape: UsageShape = "auto", output_limit: int = NO_LIMIT) -> ReportedUsage:
+    """`output_limit`: the tokens that were asked for; only a total without its parts is measured by it."""
+    return read_shape(raw, shape, output_limit)
 
 
-def read_usage(raw: Mapping[str, Any]) -> ReportedUsage:
-    flags: list[str] = []
-    prompt = _count(raw.get("prompt_tokens"), flags)
-    completion = _count(raw.get("completion_tokens"), flags)
-    cached = _count(_detail(raw, "prompt_tokens_details", "cached_tokens", flags), flags) or 0
-    reasoning = _count(_detail(raw, "completion_tokens_details", "reasoning_tokens", flags), flags) or 0
-    if cached > (prompt or 0):
-        cached = prompt or 0
-        flags.append("cached_exceeds_input")
-    if reasoning > (completion or 0):
-        reasoning = completion or 0
-        flags.append("reasoning_exceeds_output")
-    return ReportedUsage(prompt, cached, completion, reasoning, tuple(dict.fromkeys(flags)))
+def evidence(
+    raw: Mapping[str, Any], key: str, *, shape: UsageShape = "auto", output_limit: int = NO_LIMIT
+) -> dict[str, Any]:
+    """What the event keeps of a usage object: enough to read it again, and nothing else is read for the bill."""
+    kept = storable({name: value for name, value in raw.items() if name not in {_SHAPE, _LIMIT}}, key)
+    if shape != "auto":
+        kept[_SHAPE] = shape
+    reported = read_usage(kept, shape=shape, output_limit=output_limit)
+    if "total_differs" in reported.flags and reported != read_usage(kept, shape=shape):
+        kept[_LIMIT] = output_limit
+    return kept
 
 
-def _detail(raw: Mapping[str, Any], group: str, name: str, flags: list[str]) -> Any:
-    details = raw.get(group)
-    if isinstance(details, Mapping):
-        return details.get(name)
-    if details is not None:
-        flags.append("malformed_count")
-    return None
-
-
-def _count(value: Any, flags: list[str]) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        # Servers written in JavaScript or Lua may say 12.0; the number is right, its form is noted.
-        flags.append("float_count")
-        value = int(value)
-    elif isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _COUNT_DIGITS_MAX:
-        flags.append("text_count")
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        flags.append("malformed_count")
-        return None
-    if value < 0:
-        flags.append("negative_count")
-        return 0
-    if value > COUNT_MAX:
-        flags.append("absurd_count")
-        return None
-    return value
+def read_evidence(kept: Mapping[str, Any]) -> ReportedUsage:
+    return read_usage(kept, shape=kept.get(_SHAPE, "auto"), output_limit=kept.get(_LIMIT, NO_LIMIT))
 
 
 def storable(raw: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The usage object as evidence that jsonb can hold: bounded, no NUL, no NaN, no key of ours."""
-    return {_stored_string(name, key): _stored(value, key, 1) for name, value in list(raw.items())[:_STORED_ITEMS_MAX]}
+    """The usage object in a form that jsonb can hold: bounded, no NUL, no NaN, no key of ours."""
+    return {_stored_string(name, key): _stored(value, key, 1) for name, value in kept_items(raw)}
+
+
+def kept_items(raw: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The first so many, and among them every count that we know: junk in front must not push the evidence out."""
+    items = list(raw.items())
+    if len(items) > STORED_ITEMS_MAX:
+        items.sort(key=lambda item: item[0] not in USAGE_NAMES)
+    return items[:STORED_ITEMS_MAX]
 
 
 def _stored(value: Any, key: str, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
-        # False for NaN too, which jsonb cannot hold.
-        return value if abs(value) < 2**63 else _stored_string(str(value), key)
+        return _stored_number(value, key)
     if isinstance(value, str):
         return _stored_string(value, key)
-    if depth >= _STORED_DEPTH_MAX:
+    if depth >= STORED_DEPTH_MAX:
         return "[too deep]"
     if isinstance(value, dict):
-        items = list(value.items())[:_STORED_ITEMS_MAX]
-        return {_stored_string(name, key): _stored(item, key, depth + 1) for name, item in items}
-    return [_stored(item, key, depth + 1) for item in value[:_STORED_ITEMS_MAX]]
+        return {_stored_string(name, key): _stored(item, key, depth + 1) for name, item in kept_items(value)}
+    return [_stored(item, key, depth + 1) for item in value[:STORED_ITEMS_MAX]]
+
+
+def _stored_number(value: float, key: str) -> Any:
+    if abs(value) < _STORED_NUMBER_LIMIT:
+        # False for NaN too, which jsonb cannot hold.
+        return value
+    if -math.inf < value < 0:
+        # A negative count is 0 however large it is, so it stays a number that says so.
+        return 1 - _STORED_NUMBER_LIMIT
+    return _stored_string(str(value), key)
 
 
 def _stored_string(text: str, key: str) -> str:

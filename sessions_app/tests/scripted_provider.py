@@ -100,11 +100,18 @@ class _Connection:
 
 
 class ScriptedProvider:
-    """A server in a thread of its own. `script` may be replaced while it runs; `journal` keeps the requests."""
+    """A server in a thread of its own. `script` may be replaced while it runs; `journal` keeps the requests.
+
+    It can play several providers, each at a path of its own (`scripts` by name, `url_of(name)`). It has a tokenizer
+    only where a test gives it one; those requests are in `tokenize_journal`, because every caller may probe for it.
+    """
 
     def __init__(self, script: Script | None = None, *, port: int = 0, journal_max: int | None = None) -> None:
         self.script: Script = script or (lambda _body: Reply())
+        self.scripts: dict[str, Script] = {}
+        self.tokenizer: Script | None = None
         self.journal: deque[Exchange] = deque(maxlen=journal_max)
+        self.tokenize_journal: deque[Exchange] = deque(maxlen=journal_max)
         self.errors: list[Exception] = []
         self.open_connections = 0
         self.port = port
@@ -118,6 +125,10 @@ class ScriptedProvider:
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
+
+    def url_of(self, name: str) -> str:
+        """The base URL of one of the providers in `scripts`."""
+        return f"http://127.0.0.1:{self.port}/{name}/v1"
 
     def __enter__(self) -> ScriptedProvider:
         self._thread.start()
@@ -182,7 +193,7 @@ class ScriptedProvider:
         reading = asyncio.ensure_future(connection.read_requests())
         try:
             while (exchange := await connection.requests.get()) is not None:
-                self.journal.append(exchange)
+                (self.tokenize_journal if exchange.path.endswith("/tokenize") else self.journal).append(exchange)
                 if not await self._answer(connection, exchange):
                     break
         except (ConnectionError, asyncio.CancelledError):
@@ -214,13 +225,22 @@ class ScriptedProvider:
     def _reply(self, exchange: Exchange) -> Reply:
         if exchange.path == "/v1/models":
             return Reply(raw=json.dumps(MODELS_BODY).encode(), as_json=True)
-        if exchange.path != "/v1/chat/completions":
+        script = self._script(exchange.path)
+        if script is None:
             return Reply(status=404, error={"message": "no such path"})
         try:
-            return self.script(exchange.body)
+            return script(exchange.body)
         except Exception as error:  # noqa: BLE001 - whatever a test's script raises is kept for the test to see
             self.errors.append(error)
             return Reply(status=500, error={"message": "the script failed"})
+
+    def _script(self, path: str) -> Script | None:
+        if path == "/v1/chat/completions":
+            return self.script
+        if path.endswith("/tokenize"):
+            return self.tokenizer
+        name, _, rest = path.removeprefix("/").partition("/")
+        return self.scripts.get(name) if rest == "v1/chat/completions" else None
 
 
 async def _send(connection: _Connection, exchange: Exchange, timed: Iterable[Step]) -> bool:

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 
 from sessions_app.llm.providers import (
     Provider,
@@ -14,6 +16,7 @@ from sessions_app.llm.providers import (
 )
 
 KEY = "sk-canary-0123456789abcdef"
+SHAPES = "auto, openai, openrouter, anthropic, gemini"
 LOCAL = {"base_url": "http://127.0.0.1:8123/v1", "api_key_env": "LOCAL_KEY", "tool_mode": "json_schema"}
 
 
@@ -33,9 +36,18 @@ def test_an_entry_is_completed_with_defaults() -> None:
             "base_url": "https://api.example.com/v1",
             "api_key_env": "",
             "tool_mode": "native",
-            "usage_shape": "openai",
+            "usage_shape": "auto",
+            "usage_chunks": "cumulative",
+            "tokenize": "auto",
         }
     }
+
+
+def test_every_option_of_an_entry_is_taken(settings: Any) -> None:
+    options = {"tool_mode": "native", "usage_shape": "gemini", "usage_chunks": "incremental", "tokenize": "vllm"}
+    settings.LLM_BASE_URL = ""
+    settings.LLM_PROVIDERS = {"a": {"base_url": "http://x/v1", **options}}
+    assert configured() == {"a": Provider("a", "http://x/v1", "", "native", "gemini", "incremental", "vllm")}
 
 
 @pytest.mark.parametrize(
@@ -55,8 +67,10 @@ def test_an_entry_is_completed_with_defaults() -> None:
         (providers(a={"base_url": "http://u:p@x/v1"}), "a: base_url: no user"),
         (providers(a={"base_url": "http://x/v1?key=1"}), "a: base_url: no user"),
         (providers(a={**LOCAL, "tool_mode": "magic"}), "a: tool_mode: expected one of native, json_schema"),
-        (providers(a={**LOCAL, "usage_shape": "anthropic"}), "a: usage_shape: expected one of openai"),
-        (providers(a={**LOCAL, "usage_shape": ["openai"]}), "a: usage_shape: expected one of openai"),
+        (providers(a={**LOCAL, "usage_shape": "claude"}), f"a: usage_shape: expected one of {SHAPES}"),
+        (providers(a={**LOCAL, "usage_shape": ["openai"]}), f"a: usage_shape: expected one of {SHAPES}"),
+        (providers(a={**LOCAL, "usage_chunks": "summed"}), "a: usage_chunks: expected one of cumulative, incremental"),
+        (providers(a={**LOCAL, "tokenize": True}), "a: tokenize: expected one of auto, llamacpp, vllm, off"),
         (providers(a={**LOCAL, "api_key_env": KEY}), "a: api_key_env: expected the name"),
         (providers(a={**LOCAL, "api_key": KEY}), "a: unknown field 'api_key'"),
     ],
@@ -67,6 +81,22 @@ def test_a_wrong_value_names_the_variable_and_never_the_key(raw: str, complaint:
     assert str(caught.value).startswith("LLM_PROVIDERS: ")
     assert complaint in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        (7, "a: expected an object"),
+        ({"base_url": "not a url"}, "a: base_url: expected an http or https URL"),
+        ({**LOCAL, "usage_shape": "claude"}, f"a: usage_shape: expected one of {SHAPES}"),
+        ({**LOCAL, "usage_chunk": "incremental"}, "a: unknown field 'usage_chunk'"),
+    ],
+)
+def test_a_wrong_value_stops_the_start_and_names_the_variable(settings: Any, entry: Any, complaint: str) -> None:
+    settings.LLM_PROVIDERS = {"a": entry}
+    with pytest.raises(ImproperlyConfigured) as caught:
+        apps.get_app_config("sessions_app").ready()
+    assert str(caught.value).startswith(f"LLM_PROVIDERS: {complaint}")
 
 
 def test_a_provider_shows_no_key_in_its_repr() -> None:
@@ -91,7 +121,7 @@ def test_a_named_provider_takes_its_key_from_its_variable(settings: Any, monkeyp
     settings.LLM_BASE_URL = ""
     settings.LLM_PROVIDERS = {"local": LOCAL, "open": {"base_url": "http://x/v1"}}
     assert configured() == {
-        "local": Provider("local", "http://127.0.0.1:8123/v1", KEY, "json_schema", "openai"),
+        "local": Provider("local", "http://127.0.0.1:8123/v1", KEY, "json_schema"),
         "open": Provider("open", "http://x/v1"),
     }
 
