@@ -5,8 +5,9 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 
+from billing.checking import check_everything
 from billing.expiry import expire_due
-from billing.invariants import check_everything_else, check_wallets
+from billing.invariants import Finding
 
 log = structlog.get_logger(__name__)
 
@@ -21,16 +22,16 @@ def expire_grants() -> None:
 @shared_task  # type: ignore[untyped-decorator]
 def check_ledger() -> int:
     """Nightly. Findings are logged as errors, one line each; the number is returned."""
-    found = 0
-    for findings in (check_everything_else(), check_wallets()):
-        for finding in findings:
-            found += 1
-            log.error(
-                "ledger_finding",
-                invariant=finding.invariant,
-                wallet_id=str(finding.wallet_id),
-                user_id=str(finding.user_id),
-                detail=finding.detail,
-            )
-    log.info("ledger_checked", findings=found)
-    return found
+    check = check_everything(report=_log_finding)
+    log.info("ledger_checked", findings=check.violations, wallets=check.wallets_checked)
+    return check.violations
+
+
+def _log_finding(finding: Finding) -> None:
+    log.error(
+        "ledger_finding",
+        invariant=finding.invariant,
+        wallet_id=str(finding.wallet_id),
+        user_id=str(finding.user_id),
+        detail=finding.detail,
+    )

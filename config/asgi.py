@@ -13,6 +13,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.core.asgi import get_asgi_application
 
+from config.core import metrics
+
+metrics.join("web")
 _pages: Any = get_asgi_application()
 
 from config.core.api_handler import ApiHandler, ApiOrPages  # noqa: E402

@@ -11,6 +11,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.conf import settings
 
+from config.core import metrics, tracing
+
 app = Celery("tallyroom")
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
@@ -33,6 +35,25 @@ app.conf.update(
     },
 )
 app.autodiscover_tasks(["billing", "sessions_app"])
+
+
+@signals.celeryd_init.connect  # type: ignore[untyped-decorator]
+def _join_metrics(**_: object) -> None:
+    """Before there is any work. Other commands of Celery's count nothing, so only a worker joins."""
+    metrics.join("worker")
+
+
+@signals.worker_init.connect  # type: ignore[untyped-decorator]
+def _start_observing(**_: object) -> None:
+    from config.metrics_port import serve_metrics
+
+    tracing.start("worker", version=settings.VERSION)
+    serve_metrics(settings.WORKER_METRICS_PORT)
+
+
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _stop_tracing(**_: object) -> None:
+    tracing.stop()
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]

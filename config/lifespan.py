@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
+from config.core import tracing
 from config.core.transactions import in_thread
 
 Scope = MutableMapping[str, Any]
@@ -48,6 +49,7 @@ class Lifespan:
         from pricing import cache
         from sessions_app.orchestration import graph
 
+        tracing.start("web", version=settings.VERSION)
         log.info("starting", graph=type(graph.GRAPH).__name__)
         cache.start_listener()
         self._drain_on(signal.SIGTERM)
@@ -94,3 +96,5 @@ class Lifespan:
         await self._drain()
         await aclose_clients()
         cache.stop_listener()
+        # In a thread, because a collector that is away is waited for a moment.
+        await asyncio.to_thread(tracing.stop)

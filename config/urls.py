@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from config.core.problems import handler400, handler403, handler404, handler500
 from config.health import HealthView, LiveView
+from config.metrics import metrics
 
 __all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
 
@@ -31,6 +32,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/api/v1/docs")),
     path("api/v1/", include(api)),
     path("admin/", admin.site.urls),
+    path("metrics", metrics),
     # With DEBUG on, Django would answer an unknown path with a page of its own.
     re_path(r"^(?:api|v1)(?:/|$)", handler404),
 ]

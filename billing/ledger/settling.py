@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
+from django.db import transaction
+
+from billing import metrics
 from billing.errors import HoldClosed
 from billing.ledger.posting import Posting
 from billing.ledger.states import HoldChange, HoldState, MeteredCall, Reference, Settlement
@@ -60,7 +64,12 @@ def settle(
             hold.id, "settled" if charged > 0 else "released", hold.amount, charged, posting.balance
         )
         write(posting)
-        return Settlement(charged, posting.balance, hold.amount, settled_now=True)
+        settlement = Settlement(charged, posting.balance, hold.amount, settled_now=True)
+        # Robust: what is billed is billed, whatever counting it may come to.
+        transaction.on_commit(
+            partial(metrics.settled, tuple(calls), is_above_hold=settlement.exceeded_hold), robust=True
+        )
+        return settlement
 
 
 def _settled_before(hold: HoldState) -> Settlement:

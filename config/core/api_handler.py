@@ -13,7 +13,7 @@ from django.core.handlers.asgi import ASGIHandler
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
-API_PREFIXES = ("/api/", "/v1/")
+API_PREFIXES = ("/api/", "/v1/", "/metrics")
 
 
 class ApiHandler(ASGIHandler):

@@ -7,11 +7,14 @@ from typing import Any
 
 import structlog
 
+from config.core import tracing
+
 
 def logging_config(*, level: str, form: str) -> None:
     """Configure structlog and the standard library's loggers to write the same lines. Called once, by settings."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        tracing.add_ids,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

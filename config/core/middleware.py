@@ -18,9 +18,12 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 
+from config.core import http_metrics, tracing
 from config.core.ids import uuid7
 
 log = structlog.get_logger(__name__)
+# What machines ask for every few seconds.
+_UNLOGGED = ("/api/v1/health", "/metrics")
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 
 
@@ -58,17 +61,20 @@ class RequestContextMiddleware:
         request.request_id = request_id(request.headers.get("X-Request-ID"))  # type: ignore[attr-defined]
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request.request_id)  # type: ignore[attr-defined]
+        tracing.adopt(request.headers)
         return time.monotonic()
 
     def _end(self, request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
         response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
-        if not request.path.startswith("/api/v1/health"):
+        latency_s = time.monotonic() - started
+        http_metrics.answered(request, status=response.status_code, latency_s=latency_s)
+        if not request.path.startswith(_UNLOGGED):
             log.info(
                 "request",
                 method=request.method,
                 path=request.path,
                 status=response.status_code,
-                latency_ms=round((time.monotonic() - started) * 1000),
+                latency_ms=round(latency_s * 1000),
             )
         return response
 

@@ -1,0 +1,41 @@
+"""What the money tables say at the time of a scrape: the truth for all processes on all machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.db import connection
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+_HOLDS = "SELECT count(*), COALESCE(sum(amount), 0) FROM credit_holds WHERE status = 'open'"
+_LAST_CHECK = """
+SELECT ok, violations, wallets_checked, started_at, finished_at FROM ledger_checks ORDER BY finished_at DESC LIMIT 1
+"""
+
+
+def stored() -> Iterator[Metric]:
+    """Raises: DatabaseError, InterfaceError."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLDS)
+        holds, held = cursor.fetchone()
+        cursor.execute(_LAST_CHECK)
+        last_check = cursor.fetchone()
+    yield GaugeMetricFamily("tallyroom_holds_open", "Holds that are open.", value=holds)
+    yield GaugeMetricFamily("tallyroom_holds_open_credits", "Credits in open holds, about.", value=float(held))
+    if last_check is not None:
+        yield from _ledger_check(*last_check)
+
+
+def _ledger_check(
+    ok: bool, violations: int, wallets: int, started_at: datetime, finished_at: datetime
+) -> Iterator[Metric]:
+    """Absent until there has been one: an alert on `absent()` tells a check that never ran from one that failed."""
+    for name, documentation, value in (
+        ("ok", "1 where the last full check of the ledger found that every invariant holds, else 0.", float(ok)),
+        ("violations", "What the last full check found broken.", violations),
+        ("wallets", "Wallets that the last full check read.", wallets),
+        ("timestamp_seconds", "When the last full check ended, as Unix time.", finished_at.timestamp()),
+        ("duration_seconds", "How long the last full check took.", (finished_at - started_at).total_seconds()),
+    ):
+        yield GaugeMetricFamily(f"tallyroom_ledger_check_{name}", documentation, value=value)
