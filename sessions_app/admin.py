@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from billing.admin import ReadOnlyAdmin
-from sessions_app.models import Agent, Room, Session, Turn
+from sessions_app.models import Agent, Room, Session, SessionSummary, Turn, TurnContextAudit
 
 
 @admin.register(Turn)
@@ -40,4 +40,27 @@ class SessionAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "user", "room", "title", "deleted_at")
     list_select_related = ("user", "room")
     search_fields = ("=id", "=user__email")
+    ordering = ("-id",)
+
+
+@admin.register(SessionSummary)
+class SessionSummaryAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "session", "through_turn_index", "messages", "used_fallback", "fallback_reason")
+    list_select_related = ("session",)
+    list_filter = ("used_fallback",)
+    search_fields = ("=session__id", "=turn__id")
+    search_help_text = "session or turn id"
+    ordering = ("-id",)
+
+
+@admin.register(TurnContextAudit)
+class TurnContextAuditAdmin(ReadOnlyAdmin):
+    list_display = (
+        "created_at", "turn", "strategy", "model_alias", "budget_tokens", "included_messages", "cut_messages",
+        "summarised_messages", "summary_used_fallback",
+    )  # fmt: skip
+    list_select_related = ("turn",)
+    list_filter = ("strategy", "summary_used_fallback")
+    search_fields = ("=turn__id", "=session__id")
+    search_help_text = "turn or session id"
     ordering = ("-id",)

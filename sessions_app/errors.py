@@ -22,6 +22,15 @@ class IdempotencyInProgress(DomainError):
         super().__init__("The first request with this key is still running.", retry_after_s=1, turn_id=str(turn_id))
 
 
+class TurnNotRegenerable(DomainError):
+    """Only the last turn of a session can be made anew: what came after it has read it."""
+
+    code, status, title = "turn_not_regenerable", 409, "Not the last turn"
+
+    def __init__(self) -> None:
+        super().__init__("Only the last turn of a session can be regenerated.")
+
+
 class NoValidTaggedAgents(DomainError):
     code, status, title = "no_valid_tagged_agents", 422, "No agent tagged"
 
@@ -41,13 +50,18 @@ class NoRoomAgents(DomainError):
 class ContextBudgetExceeded(DomainError):
     code, status, title = "context_budget_exceeded", 422, "Too long for the model"
 
-    def __init__(self, *, model_alias: str, needed_tokens: int, context_tokens: int) -> None:
+    def __init__(
+        self, *, model_alias: str, needed_tokens: int, context_tokens: int, texts: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(
             f"Message and role need up to {needed_tokens} tokens; {model_alias} reads {context_tokens}.",
             model_alias=model_alias,
             needed_tokens=needed_tokens,
             context_tokens=context_tokens,
         )
+        # What did not fit by its upper bound: where the provider can count exactly, it is counted before refusing.
+        self.model_alias = model_alias
+        self.texts = texts
 
 
 class UnknownModelAlias(DomainError):
@@ -58,10 +72,10 @@ class UnknownModelAlias(DomainError):
 
 
 class TurnFailed(DomainError):
-    """No agent answered. The turn is stored as `failed`; its code and status are those of the provider's failure."""
+    """No agent answered. The turn is stored as `failed`; its code and status are those of what kept them from it."""
 
     title = "The provider failed"
-    _STATUS = {"provider_error": 502, "provider_unavailable": 503, "provider_timeout": 504}
+    _STATUS = {"insufficient_credits": 402, "provider_error": 502, "provider_unavailable": 503, "provider_timeout": 504}
 
     def __init__(self, *, code: str, detail: str, turn_id: UUID) -> None:
         super().__init__(detail, turn_id=str(turn_id))

@@ -30,6 +30,8 @@ class Owned(models.Model):
 class Agent(Owned):
     agent_key = models.CharField(max_length=32, validators=[RegexValidator(r"\A[a-z0-9_]{1,32}\Z")])
     name = models.CharField(max_length=100)
+    # What others are told of it; its role prompt is its own.
+    description = models.CharField(max_length=500, default="", db_default="", blank=True)
     role_prompt = models.TextField(default="", blank=True)
     model_alias = models.CharField(max_length=64)
     tool_permissions = models.JSONField(default=list, blank=True)
@@ -134,6 +136,10 @@ class Turn(models.Model):
     error_detail = models.TextField(default="", blank=True)
     provider_model = models.CharField(max_length=255, default="", blank=True)
     summary_used_fallback = models.BooleanField(default=False)
+    # Up to where the summary that this turn makes will stand for the session; null where none is due.
+    summary_plan = models.JSONField(null=True)
+    # The turn in whose place this one is; the other is no longer read as part of the conversation.
+    regenerates = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="+")
     request_id = models.CharField(max_length=128)
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
@@ -176,6 +182,8 @@ class TurnStep(models.Model):
     error_code = models.CharField(max_length=64, default="", blank=True)
     # The rated call as its event will say it; null while it runs.
     call = models.JSONField(null=True)
+    # What the call read and what was left out (`context.window.Reading`).
+    context = models.JSONField(null=True)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
 
@@ -210,3 +218,87 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} {self.id}"
+
+
+class SessionSummary(models.Model):
+    """Notes that stand for a session's messages up to a place, made as a metered call of a turn.
+
+    With `used_fallback` the notes could not be made: the row says which messages were left without, stands for none,
+    and the next turn tries again.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(Session, on_delete=models.PROTECT, related_name="+", db_index=False)
+    turn = models.OneToOneField(Turn, on_delete=models.CASCADE, related_name="+")
+    step_id = models.UUIDField(null=True)
+    model_alias = models.CharField(max_length=64)
+    used_fallback = models.BooleanField()
+    fallback_reason = models.CharField(max_length=64, default="", blank=True)
+    text = models.TextField(default="", blank=True)
+    key_facts = models.JSONField(default=list)
+    decisions = models.JSONField(default=list)
+    open_questions = models.JSONField(default=list)
+    action_items = models.JSONField(default=list)
+    # The last message that the notes stand for, and how many they stand for in all.
+    through_turn_index = models.IntegerField(null=True)
+    through_message_id = models.UUIDField(null=True)
+    messages = models.IntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "session_summaries"
+        verbose_name_plural = "session summaries"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(used_fallback=True)
+                | Q(used_fallback=False, through_turn_index__isnull=False, through_message_id__isnull=False),
+                name="summary_stands_for_messages",
+            )
+        ]
+        indexes = [models.Index(fields=["session", "-through_turn_index", "-id"], name="summary_session_newest")]
+
+    def __str__(self) -> str:
+        return f"summary of {self.session_id} through turn {self.through_turn_index}"
+
+
+class TurnContextAudit(models.Model):
+    """What a turn's calls could read, and what was left out: one row a turn, with the tightest call's counts.
+
+    Tokens are upper bounds, unless `exact`. `calls` has the counts of each call.
+    """
+
+    class Strategy(models.TextChoices):
+        ALL = "all"
+        SUMMARISED = "summarised"
+        PRUNED = "pruned"
+        SUMMARISED_AND_PRUNED = "summarised_and_pruned"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    turn = models.OneToOneField(Turn, on_delete=models.CASCADE, related_name="+")
+    session = models.ForeignKey(Session, on_delete=models.PROTECT, related_name="+")
+    strategy = models.CharField(max_length=24, choices=Strategy.choices)
+    explanation = models.TextField()
+    model_alias = models.CharField(max_length=64)
+    budget_tokens = models.IntegerField()
+    reserve_tokens = models.IntegerField()
+    required_tokens = models.IntegerField()
+    included_messages = models.IntegerField()
+    included_tokens = models.IntegerField()
+    cut_messages = models.IntegerField()
+    cut_tokens = models.IntegerField()
+    cut_through_turn_index = models.IntegerField(null=True)
+    answers_cut = models.IntegerField()
+    notes_tokens = models.IntegerField()
+    summarised_messages = models.IntegerField()
+    summarised_tokens = models.IntegerField()
+    summary_used_fallback = models.BooleanField()
+    exact = models.BooleanField()
+    calls = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "turn_context_audit"
+        verbose_name = "turn context audit"
+
+    def __str__(self) -> str:
+        return f"{self.strategy} in {self.turn_id}"

@@ -6,10 +6,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.validators import RegexValidator
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config.core.fields import ClosedSerializer, IdField, TextField
-from sessions_app.models import Agent, Message, Room, RoomAgent, Session, Turn
+from sessions_app.models import Agent, Message, Room, RoomAgent, Session, SessionSummary, Turn, TurnContextAudit
 
 TOOLS = ("search", "file_read", "file_search")
 ROOM_MODES = [(value, label) for value, label in Room.Mode.choices if value != Room.Mode.STANDALONE]
@@ -19,7 +20,8 @@ class AgentOut(serializers.ModelSerializer[Agent]):
     class Meta:
         model = Agent
         fields = [
-            "id", "agent_key", "name", "role_prompt", "model_alias", "tool_permissions", "created_at", "updated_at",
+            "id", "agent_key", "name", "description", "role_prompt", "model_alias", "tool_permissions", "created_at",
+            "updated_at",
         ]  # fmt: skip
 
 
@@ -29,6 +31,7 @@ class AgentIn(ClosedSerializer):
         validators=[RegexValidator(r"\A[a-z0-9_]{1,32}\Z", "1 to 32 of a-z, 0-9 and _.", code="invalid")],
     )
     name = TextField(max_length=100, required=False)
+    description = TextField(max_length=500, required=False, allow_blank=True)
     role_prompt = TextField(max_length=20_000, required=False, allow_blank=True)
     model_alias = TextField(max_length=64)
     tool_permissions = serializers.ListField(
@@ -111,24 +114,29 @@ class MessageOut(serializers.ModelSerializer[Message]):
         return {**shown, "agent_key": shown["agent_key"] or None, "agent_name": shown["agent_name"] or None}
 
 
-class TurnIn(ClosedSerializer):
-    """A message to the room. `on_busy`: what to do while another turn of the session runs."""
+class RegenerateIn(ClosedSerializer):
+    """How to make a turn anew. `on_busy`: what to do while another turn of the session runs."""
 
-    message = TextField(max_length=1_000_000, trim_whitespace=False)
     model_alias_override = TextField(max_length=64, required=False, allow_null=True)
     max_output_tokens = serializers.IntegerField(min_value=1, required=False)
     on_busy = serializers.ChoiceField(choices=["reject", "wait"], default="reject")
-
-    def validate_message(self, value: str) -> str:
-        if not value.strip():
-            raise serializers.ValidationError("This field may not be blank.", code="blank")
-        return value
 
     def validate_max_output_tokens(self, value: int) -> int:
         if value > settings.LLM_MAX_OUTPUT_TOKENS:
             raise serializers.ValidationError(
                 f"At most {settings.LLM_MAX_OUTPUT_TOKENS} (LLM_MAX_OUTPUT_TOKENS).", code="max_value"
             )
+        return value
+
+
+class TurnIn(RegenerateIn):
+    """A message to the room. `on_busy`: what to do while another turn of the session runs."""
+
+    message = TextField(max_length=1_000_000, trim_whitespace=False)
+
+    def validate_message(self, value: str) -> str:
+        if not value.strip():
+            raise serializers.ValidationError("This field may not be blank.", code="blank")
         return value
 
 
@@ -163,10 +171,32 @@ class TurnOut(serializers.Serializer[Any]):
     pricing_revision = serializers.IntegerField()
     provider_model = serializers.CharField(allow_null=True)
     summary_used_fallback = serializers.BooleanField()
+    regenerates = serializers.UUIDField(allow_null=True)
+    regenerated_by = serializers.UUIDField(allow_null=True)
     warnings = NoteOut(many=True)
     error = NoteOut(allow_null=True)
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class SummaryOut(serializers.ModelSerializer[SessionSummary]):
+    class Meta:
+        model = SessionSummary
+        fields = [
+            "id", "turn_id", "model_alias", "used_fallback", "fallback_reason", "text", "key_facts", "decisions",
+            "open_questions", "action_items", "through_turn_index", "messages", "created_at",
+        ]  # fmt: skip
+
+
+class ContextAuditOut(serializers.ModelSerializer[TurnContextAudit]):
+    class Meta:
+        model = TurnContextAudit
+        fields = [
+            "turn_id", "strategy", "explanation", "model_alias", "budget_tokens", "reserve_tokens", "required_tokens",
+            "included_messages", "included_tokens", "cut_messages", "cut_tokens", "cut_through_turn_index",
+            "answers_cut", "notes_tokens", "summarised_messages", "summarised_tokens", "summary_used_fallback", "exact",
+            "calls", "created_at",
+        ]  # fmt: skip
 
 
 class EstimateOut(serializers.Serializer[Any]):
@@ -185,6 +215,7 @@ class BillWeightsOut(serializers.Serializer[Any]):
 
 class BillLineOut(serializers.Serializer[Any]):
     call_index = serializers.IntegerField()
+    step_id = serializers.UUIDField()
     agent_key = serializers.CharField()
     agent_name = serializers.CharField()
     purpose = serializers.CharField()
@@ -218,3 +249,49 @@ class BillOut(serializers.Serializer[Any]):
     credits_burned = serializers.CharField()
     credits_charged = serializers.CharField()
     balance_after = serializers.CharField(allow_null=True)
+
+
+class ExportRoomOut(serializers.ModelSerializer[Room]):
+    class Meta:
+        model = Room
+        fields = ["id", "name", "mode", "goal"]
+
+
+class ExportAgentOut(serializers.ModelSerializer[Agent]):
+    class Meta:
+        model = Agent
+        fields = ["id", "agent_key", "name"]
+
+
+class ExportSessionOut(SessionOut):
+    """One of `room` and `agent` is null, as with their ids."""
+
+    room = serializers.SerializerMethodField()
+    agent = serializers.SerializerMethodField()
+
+    class Meta(SessionOut.Meta):
+        fields = [*SessionOut.Meta.fields, "room", "agent"]
+
+    @extend_schema_field(ExportRoomOut(allow_null=True))
+    def get_room(self, session: Session) -> dict[str, Any] | None:
+        return None if session.room.standalone_agent_id else dict(ExportRoomOut(session.room).data)
+
+    @extend_schema_field(ExportAgentOut(allow_null=True))
+    def get_agent(self, session: Session) -> dict[str, Any] | None:
+        agent = session.room.standalone_agent
+        return None if agent is None else dict(ExportAgentOut(agent).data)
+
+
+class ExportTotalsOut(serializers.Serializer[Any]):
+    turns = serializers.IntegerField()
+    llm_calls = serializers.IntegerField()
+    credits_burned = serializers.CharField()
+    credits_charged = serializers.CharField()
+
+
+class ExportOut(serializers.Serializer[Any]):
+    """Shape of `exporting.JSON`. Turns are in order, oldest first."""
+
+    session = ExportSessionOut()
+    turns = TurnOut(many=True)
+    totals = ExportTotalsOut()

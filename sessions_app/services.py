@@ -131,6 +131,12 @@ def open_agent_session(agent: Agent, *, title: str = "") -> Session:
     return open_room_session(room, title=title)
 
 
+def rename_session(session: Session, *, title: str) -> Session:
+    """Give a session a title by hand; an empty one leaves it untitled."""
+    Session.objects.filter(pk=session.pk).update(title=title)
+    return Session.objects.select_related("room").get(pk=session.pk)
+
+
 def delete_session(session: Session) -> None:
     """Soft: its bills stay."""
     Session.objects.filter(pk=session.pk).update(deleted_at=Now())

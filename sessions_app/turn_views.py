@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -18,13 +19,15 @@ from rest_framework.views import APIView
 
 from config.core.async_views import AsyncAPIView
 from config.core.callers import caller_id
+from config.core.errors import DomainError, NotFound
 from config.core.idempotency import claim_of
 from config.core.openapi import problems
 from config.core.paging import KeysetPagination
 from config.core.transactions import in_thread
+from sessions_app import metrics
 from sessions_app.errors import IdempotencyInProgress, TurnFailed
-from sessions_app.models import Turn
-from sessions_app.serializers import BillOut, EstimateOut, TurnIn, TurnOut
+from sessions_app.models import Turn, TurnContextAudit
+from sessions_app.serializers import BillOut, ContextAuditOut, EstimateOut, RegenerateIn, TurnIn, TurnOut
 from sessions_app.services import session_of
 from sessions_app.turns.admission import Started, admit, ended_turn, start
 from sessions_app.turns.estimating import estimate
@@ -55,6 +58,7 @@ _ADMISSION = problems(
     "422 idempotency_key_reused",
     "503 database_unavailable",
 )
+_REGENERATION = problems("409 turn_not_regenerable")
 _PROVIDER = problems("502 provider_error", "503 provider_unavailable", "504 provider_timeout")
 
 
@@ -72,8 +76,11 @@ def _turn_request(request: Request, session_id: UUID) -> tuple[TurnRequest, bool
     """What the client asks for, and whether it waits for a busy session. Runs after authentication."""
     body = TurnIn(data=request.data)
     body.is_valid(raise_exception=True)
-    data = body.validated_data
-    asked = TurnRequest(
+    return _asked(request, session_id, body.validated_data), body.validated_data["on_busy"] == "wait"
+
+
+def _asked(request: Request, session_id: UUID, data: Mapping[str, Any]) -> TurnRequest:
+    return TurnRequest(
         user_id=caller_id(request),
         session_id=session_id,
         message=data["message"],
@@ -82,23 +89,63 @@ def _turn_request(request: Request, session_id: UUID) -> tuple[TurnRequest, bool
         claim=claim_of(request),
         request_id=getattr(request._request, "request_id", ""),
     )
-    return asked, data["on_busy"] == "wait"
 
 
-class _PostsTurn(AsyncAPIView):
-    async def _start(self, request: Request, session_id: UUID) -> Started:
+def _regenerate_request(request: Request, turn_id: UUID) -> tuple[TurnRequest, bool]:
+    """The request of the caller's own turn once more, as far as the body does not change it."""
+    turn = turn_of(user_id=caller_id(request), turn_id=turn_id)
+    body = RegenerateIn(data=request.data)
+    body.is_valid(raise_exception=True)
+    asked = _asked(request, turn.session_id, {**body.validated_data, "message": turn.user_input})
+    return replace(asked, regenerates=turn.id), body.validated_data["on_busy"] == "wait"
+
+
+class _RunsTurn(AsyncAPIView):
+    """Starts the turn that a request asks for, and waits for it or streams it."""
+
+    def asked(self, request: Request, id_: UUID) -> tuple[TurnRequest, bool]:
+        return _turn_request(request, id_)
+
+    async def _start(self, request: Request, id_: UUID) -> Started:
         """Authenticate, parse and open in one hop; then the turn runs on its own."""
         waits = False
 
         def unit() -> Any:
             nonlocal waits
-            asked, waits = _turn_request(request, session_id)
+            asked, waits = self.asked(request, id_)
             return admit(asked)
 
-        return await start(partial(self.admitted, request, unit), waits=lambda: waits)
+        try:
+            return await start(partial(self.admitted, request, unit), waits=lambda: waits)
+        except DomainError as refusal:
+            metrics.turn_refused(refusal.code)
+            raise
+
+    async def answered(self, request: Request, id_: UUID) -> HttpResponseBase:
+        started = await self._start(request, id_)
+        if started.run is not None and not started.replayed:
+            # Watching, not awaiting its task: a client that goes away cancels this view, never the turn.
+            async for _ in started.run.events.watch():
+                pass
+            turn = await ended_turn(started.turn_id)
+        else:
+            turn = _ended(started)
+        try:
+            shown = await in_thread(partial(answer, turn))
+        except TurnFailed as failed:
+            failed.headers |= _replayed(started)
+            raise
+        return Response(TurnOut(shown).data, status=201, headers=_replayed(started))
+
+    async def streamed(self, request: Request, id_: UUID) -> HttpResponseBase:
+        started = await self._start(request, id_)
+        if started.run is not None:
+            return _event_stream(started.run.events.watch(), _replayed(started))
+        events = await in_thread(partial(stored_events, _ended(started)))
+        return _event_stream(_listed(events), _replayed(started))
 
 
-class TurnsView(_PostsTurn):
+class TurnsView(_RunsTurn):
     @extend_schema(
         operation_id="turns", responses={200: TurnOut(many=True), **problems("401 not_authenticated", "404 not_found")}
     )
@@ -119,20 +166,22 @@ class TurnsView(_PostsTurn):
     )
     async def post(self, request: Request, session_id: UUID) -> HttpResponseBase:
         """Run a turn and wait for it. It goes on, and is billed, also when you hang up."""
-        started = await self._start(request, session_id)
-        if started.run is not None and not started.replayed:
-            # Watching, not awaiting its task: a client that goes away cancels this view, never the turn.
-            async for _ in started.run.events.watch():
-                pass
-            turn = await ended_turn(started.turn_id)
-        else:
-            turn = _ended(started)
-        try:
-            shown = await in_thread(partial(answer, turn))
-        except TurnFailed as failed:
-            failed.headers |= _replayed(started)
-            raise
-        return Response(TurnOut(shown).data, status=201, headers=_replayed(started))
+        return await self.answered(request, session_id)
+
+
+class RegenerateView(_RunsTurn):
+    def asked(self, request: Request, id_: UUID) -> tuple[TurnRequest, bool]:
+        return _regenerate_request(request, id_)
+
+    @extend_schema(
+        operation_id="regenerate_turn",
+        request=RegenerateIn,
+        parameters=[_KEY],
+        responses={201: TurnOut, **_ADMISSION, **_REGENERATION, **_PROVIDER},
+    )
+    async def post(self, request: Request, turn_id: UUID) -> HttpResponseBase:
+        """Make the last turn of a session anew and wait for it: a new turn, billed, in the old one's place."""
+        return await self.answered(request, turn_id)
 
 
 def _ended(started: Started) -> Turn:
@@ -146,7 +195,7 @@ def _replayed(started: Started) -> dict[str, str]:
     return {"Idempotency-Replayed": "true"} if started.replayed else {}
 
 
-class TurnStreamView(_PostsTurn):
+class TurnStreamView(_RunsTurn):
     renderer_classes = [JSONRenderer, EventStreamRenderer]
 
     @extend_schema(
@@ -157,11 +206,21 @@ class TurnStreamView(_PostsTurn):
     )
     async def post(self, request: Request, session_id: UUID) -> HttpResponseBase:
         """Run a turn and watch its events. Exactly one of `done` and `error` ends the stream, after the commit."""
-        started = await self._start(request, session_id)
-        if started.run is not None:
-            return _event_stream(started.run.events.watch(), _replayed(started))
-        events = await in_thread(partial(stored_events, _ended(started)))
-        return _event_stream(_listed(events), _replayed(started))
+        return await self.streamed(request, session_id)
+
+
+class RegenerateStreamView(RegenerateView):
+    renderer_classes = [JSONRenderer, EventStreamRenderer]
+
+    @extend_schema(
+        operation_id="stream_regenerated_turn",
+        request=RegenerateIn,
+        parameters=[_KEY],
+        responses={(200, "text/event-stream"): OpenApiTypes.STR, **_ADMISSION, **_REGENERATION},
+    )
+    async def post(self, request: Request, turn_id: UUID) -> HttpResponseBase:
+        """Make the last turn of a session anew and watch its events."""
+        return await self.streamed(request, turn_id)
 
 
 async def _listed(events: list[TurnEvent]) -> AsyncIterator[TurnEvent]:
@@ -193,6 +252,20 @@ class TurnBillView(APIView):
     def get(self, request: Request, turn_id: UUID) -> Response:
         """The itemised bill: one line per LLM call, with the formula filled in."""
         return Response(BillOut(bill(turn_of(user_id=caller_id(request), turn_id=turn_id))).data)
+
+
+class TurnContextView(APIView):
+    @extend_schema(
+        operation_id="turn_context",
+        responses={200: ContextAuditOut, **problems("401 not_authenticated", "404 not_found")},
+    )
+    def get(self, request: Request, turn_id: UUID) -> Response:
+        """What the calls of a turn could read, what was left out, and why. Once the turn has made a call."""
+        turn = turn_of(user_id=caller_id(request), turn_id=turn_id)
+        audit = TurnContextAudit.objects.filter(turn=turn).first()
+        if audit is None:
+            raise NotFound
+        return Response(ContextAuditOut(audit).data)
 
 
 class TurnEstimateView(APIView):

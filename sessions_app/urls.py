@@ -2,7 +2,7 @@ from typing import Any
 
 from django.urls import path
 
-from sessions_app import turn_views, views
+from sessions_app import export_views, turn_views, views
 
 _collection: Any = {"get": "list", "post": "create"}
 _item: Any = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
@@ -20,11 +20,16 @@ urlpatterns = [
         views.RoomAgentViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
     ),
     path("rooms/<uuid:room_id>/sessions", views.RoomSessionViewSet.as_view(_collection)),
-    path("sessions/<uuid:session_id>", views.SessionViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
+    path("sessions/<uuid:session_id>", views.SessionViewSet.as_view(_item)),
+    path("sessions/<uuid:session_id>/export", export_views.SessionExportView.as_view()),
     path("sessions/<uuid:session_id>/messages", views.SessionViewSet.as_view({"get": "messages"})),
+    path("sessions/<uuid:session_id>/summaries", views.SessionViewSet.as_view({"get": "summaries"})),
     path("sessions/<uuid:session_id>/turns", turn_views.TurnsView.as_view()),
     path("sessions/<uuid:session_id>/turns/stream", turn_views.TurnStreamView.as_view()),
     path("sessions/<uuid:session_id>/turns/estimate", turn_views.TurnEstimateView.as_view()),
     path("turns/<uuid:turn_id>", turn_views.TurnView.as_view()),
     path("turns/<uuid:turn_id>/bill", turn_views.TurnBillView.as_view()),
+    path("turns/<uuid:turn_id>/context", turn_views.TurnContextView.as_view()),
+    path("turns/<uuid:turn_id>/regenerate", turn_views.RegenerateView.as_view()),
+    path("turns/<uuid:turn_id>/regenerate/stream", turn_views.RegenerateStreamView.as_view()),
 ]

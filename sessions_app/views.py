@@ -15,7 +15,7 @@ from rest_framework.serializers import BaseSerializer
 from config.core.callers import caller_id
 from config.core.openapi import problems
 from sessions_app import services
-from sessions_app.models import Agent, Message, Room, RoomAgent, Session
+from sessions_app.models import Agent, Room, RoomAgent, Session, SessionSummary
 from sessions_app.serializers import (
     AgentIn,
     AgentOut,
@@ -28,8 +28,9 @@ from sessions_app.serializers import (
     RoomOut,
     SessionIn,
     SessionOut,
+    SummaryOut,
 )
-from sessions_app.turns.reading import describe_message
+from sessions_app.turns.reading import conversation_of, describe_message
 
 _ERRORS = problems("401 not_authenticated", "404 not_found", "422 validation_error")
 
@@ -224,6 +225,15 @@ class SessionViewSet(OwnedViewSet):
         """One of your sessions."""
         return Response(SessionOut(self._session(session_id)).data)
 
+    @extend_schema(
+        operation_id="update_session", request=SessionIn(partial=True), responses={200: SessionOut, **_ERRORS}
+    )
+    def partial_update(self, request: Request, session_id: UUID) -> Response:
+        """Give a session a title, or none."""
+        session = self._session(session_id)
+        fields = _valid(SessionIn(data=request.data, partial=True))
+        return Response(SessionOut(services.rename_session(session, **fields) if fields else session).data)
+
     @extend_schema(operation_id="delete_session", responses={204: None, **_ERRORS})
     def destroy(self, request: Request, session_id: UUID) -> Response:
         """Delete a session; its bills stay."""
@@ -232,7 +242,12 @@ class SessionViewSet(OwnedViewSet):
 
     @extend_schema(operation_id="messages", responses={200: MessageOut(many=True), **_ERRORS})
     def messages(self, request: Request, session_id: UUID) -> Response:
-        """The shared conversation, newest first."""
-        messages = Message.objects.filter(session=self._session(session_id))
-        rows = self.paginate_queryset(messages)
+        """The shared conversation, newest first. A turn that was made anew is left out."""
+        rows = self.paginate_queryset(conversation_of(self._session(session_id)))
         return self.get_paginated_response([describe_message(row) for row in rows or []])
+
+    @extend_schema(operation_id="session_summaries", responses={200: SummaryOut(many=True), **_ERRORS})
+    def summaries(self, request: Request, session_id: UUID) -> Response:
+        """The notes that were made of older messages, newest first, and where none could be made."""
+        rows = self.paginate_queryset(SessionSummary.objects.filter(session=self._session(session_id)))
+        return self.get_paginated_response(SummaryOut(rows, many=True).data)

@@ -5,17 +5,27 @@ from __future__ import annotations
 import operator
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Protocol, TypedDict
+from typing import Annotated, Any, Protocol, TypedDict
 
-from sessions_app.context.window import Utterance
+from sessions_app.context.conversation import Utterance
+from sessions_app.orchestration.asks import Ask
 from sessions_app.turns.planning import Plan, Speaker
 
 
 class TurnState(TypedDict):
-    """`next`: index of the speaker whose turn it is. `answers`: (agent_key, agent_name, text), in order of speaking."""
+    """`speakers`: who speaks in this round; `next`: the index of the one whose turn it is.
 
+    `answers`: (agent_key, agent_name, text), in order of speaking, of all rounds. `again`: whether the orchestrator
+    asked for a second round. `round` counts from 1. `is_routed`: the orchestrator was understood, so it also has the
+    last word.
+    """
+
+    speakers: tuple[Speaker, ...]
     next: int
     answers: Annotated[list[tuple[str, str, str]], operator.add]
+    round: int
+    again: bool
+    is_routed: bool
 
 
 class Reply(Protocol):
@@ -24,21 +34,34 @@ class Reply(Protocol):
     @property
     def text(self) -> str: ...
 
+    @property
+    def http_status(self) -> int | None:
+        """The provider's refusal where it refused, else None."""
 
-Ask = Callable[[Speaker, tuple[Utterance, ...]], Awaitable[Reply | None]]
+    @property
+    def failed(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class TurnPorts:
     """The only ways out of the graph.
 
-    `ask(speaker, heard)` makes one metered model call and streams its text; it does not raise for a provider's fault,
-    and gives None when the wallet allows no further call. Nodes never touch billing, and cannot forget to pay.
+    `ask(question)` makes one metered model call and streams its text; it does not raise for a provider's fault, and
+    gives None when the wallet allows no further call. `summarise()` makes the notes that are due, or sees to it that
+    calls are pruned instead. `emit` and `warn` tell the client. Nodes never touch billing, and cannot forget to pay.
     """
 
     plan: Plan
-    ask: Ask
+    ask: Callable[[Ask], Awaitable[Reply | None]]
+    summarise: Callable[[], Awaitable[None]]
+    emit: Callable[[str, dict[str, Any]], None]
+    warn: Callable[[str, str], None]
 
 
-def start() -> TurnState:
-    return {"next": 0, "answers": []}
+def start(plan: Plan) -> TurnState:
+    speakers = () if plan.mode == "orchestrator" else plan.speakers
+    return {"speakers": speakers, "next": 0, "answers": [], "round": 1, "again": False, "is_routed": False}
+
+
+def heard(state: TurnState) -> tuple[Utterance, ...]:
+    return tuple(Utterance(*answer) for answer in state["answers"])

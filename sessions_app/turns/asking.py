@@ -1,160 +1,185 @@
-"""One model call of a running turn: journal and hold before it, meter and events around it."""
+"""The graph's way to a model: what each call of a running turn reads, its fallback, and what became of it."""
 
 from __future__ import annotations
 
-import asyncio
-from decimal import Decimal
+from collections.abc import Awaitable
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Protocol
 
 import structlog
 
-from billing import ledger
-from billing.errors import HoldClosed, InsufficientCredits
-from config.core.money import ledger_text, usage_text
-from config.core.transactions import joined_atomic, patiently, retrying
 from pricing.price_book import ModelPrice
-from sessions_app.context.window import Utterance, Window
-from sessions_app.llm import gateway
-from sessions_app.llm.types import ChatRequest, ChatResult
-from sessions_app.turns import rows
-from sessions_app.turns.event_log import EventLog
-from sessions_app.turns.meter import Meter
-from sessions_app.turns.opening import hold_for, price_of, window_for
-from sessions_app.turns.outcome import OUT_OF_CREDITS, RunReport
+from sessions_app import metrics
+from sessions_app.context import summarising, titling
+from sessions_app.context.conversation import Summary
+from sessions_app.context.summarising import SummaryDue
+from sessions_app.context.window import Window, compose, input_budget
+from sessions_app.errors import ContextBudgetExceeded
+from sessions_app.llm.estimate import input_bound
+from sessions_app.llm.types import ChatResult
+from sessions_app.orchestration.asks import Ask
+from sessions_app.turns.calling import Call, Caller
+from sessions_app.turns.counting import exactly
+from sessions_app.turns.outcome import OUT_OF_CREDITS, SPOKEN, RunReport, why_not
 from sessions_app.turns.planning import Speaker, Warning
-from sessions_app.turns.rows import StepRow
+from sessions_app.turns.preparing import chain_of, counting, price_of, reader_of
 from sessions_app.turns.turn import OpenedTurn
 
 log = structlog.get_logger(__name__)
-# Between two calls the database may be away for this long; the turn's own time limit bounds it, too.
-_RESERVE_PATIENCE_S = 120
+FALLBACK_USED = "fallback_used"
+SUMMARY_FALLBACK = "summary_fallback"
 
 
-class TurnLost(Exception):
-    """The turn is no longer ours: its lease ran out and somebody else has settled it, or is about to."""
+class Attempt(Protocol):
+    """One call in the name of a speaker; `notice` is said to the client just before it is made."""
+
+    def __call__(self, speaker: Speaker, notice: Warning | None, /) -> Awaitable[ChatResult | None]: ...
 
 
 class Asker:
-    """The graph's way to a model. Calls come one after another; the meter and the journal keep their order."""
+    """One turn's questions, one after another. Knows the conversation as it stands after the turn's own notes."""
 
-    def __init__(self, *, turn: OpenedTurn, meter: Meter, log_: EventLog, report: RunReport) -> None:
+    def __init__(self, *, turn: OpenedTurn, caller: Caller, report: RunReport) -> None:
         self.turn = turn
-        self.meter = meter
-        self.events = log_
+        self.caller = caller
         self.report = report
-        # Set while no call is under way: a stopped run waits for its last call to reach the meter before it settles.
-        self.quiet = asyncio.Event()
-        self.quiet.set()
+        self.conversation = turn.prepared.conversation
+        # The first answer's call as opening planned it by bounds. Its hold is there, so it can be made in any case.
+        self._opened_with: Window | None = turn.prepared.window
 
-    async def ask(self, speaker: Speaker, heard: tuple[Utterance, ...]) -> ChatResult | None:
-        """One call, from the hold to the meter. None when the wallet does not allow it. Raises: TurnLost."""
-        prepared = self.turn.prepared
-        price = price_of(prepared.book, speaker.model_alias)
-        window = self._window(speaker, heard)
-        step = self.meter.begin(speaker, purpose="agent")
-        # The first call's step and hold were written by opening.
-        if step.step_index > 1 and not await self._reserve(hold_for(window, price, prepared.book)):
-            return None
-        return await self._call(step, price, window)
+    async def ask(self, question: Ask) -> ChatResult | None:
+        """One answer. None when the wallet does not allow the call. Raises: TurnLost."""
+        result = await self._or_fallback(question.speaker, partial(self._asked, question))
+        if result is None:
+            if self.caller.refusal is not None:
+                self.caller.warn(OUT_OF_CREDITS, f"The credits do not cover a further call. {self.caller.refusal}")
+                self.report.stopped_by = OUT_OF_CREDITS
+        elif question.purpose in SPOKEN and result.status != "success":
+            self.report.shortfalls.append(result.failure.code if result.failure else result.status)
+        return result
 
-    def _window(self, speaker: Speaker, heard: tuple[Utterance, ...]) -> Window:
-        prepared = self.turn.prepared
-        return window_for(
-            speaker,
-            book=prepared.book,
-            goal=prepared.goal,
-            history=prepared.history,
-            request=self.turn.request,
-            answers=heard,
-        )
-
-    async def _reserve(self, next_call: Decimal) -> bool:
-        """Journal what has finished and what begins, and extend the hold to cover it: one small transaction."""
-        steps = self.meter.unjournaled()
-        needed = self.meter.charged + next_call
-
-        def unit() -> None:
-            with joined_atomic():
-                if not rows.journal(turn_id=self.turn.id, claim=self.turn.lease_claim, steps=steps):
-                    raise TurnLost
-                ledger.extend_hold(
-                    user_id=self.turn.request.user_id,
-                    reference=self.turn.reference,
-                    amount=needed,
-                    enforcement=self.turn.prepared.enforcement,
-                )
-
-        try:
-            await patiently(lambda: retrying(unit), patience_s=_RESERVE_PATIENCE_S)
-        except HoldClosed:
-            raise TurnLost from None
-        except InsufficientCredits as refusal:
-            self._warn(refusal)
-            return False
-        self.meter.journaled(steps)
-        return True
-
-    def _warn(self, refusal: InsufficientCredits) -> None:
-        warning = Warning(OUT_OF_CREDITS, f"The credits do not cover a further call. {refusal.detail}")
-        self.report.stopped_by = OUT_OF_CREDITS
-        self.report.warnings.append(warning)
-        self.events.emit("warning", {"code": warning.code, "detail": warning.detail})
-
-    async def _call(self, step: StepRow, price: ModelPrice, window: Window) -> ChatResult:
-        speaker = step.speaker
-        self.events.emit(
-            "agent_started",
-            {
-                "agent_key": speaker.agent_key,
-                "agent_name": speaker.agent_name,
-                "model_alias": speaker.model_alias,
-                "step": step.step_index,
-            },
-        )
-
-        def metered(result: ChatResult) -> None:
-            self._finished(step, price, result)
-
-        request = ChatRequest(
-            provider=price.provider,
-            model=price.provider_model,
-            messages=window.messages,
-            max_output_tokens=window.output_tokens,
-            request_id=self.meter.request_id(step),
-        )
-        self.quiet.clear()
-        try:
-            return await gateway.complete(
-                request, on_delta=lambda text: self.events.delta(speaker.agent_key, text), report=metered
+    async def summarise(self) -> None:
+        """Make the notes that are due: the turn's first call. Without them its other calls are pruned."""
+        due = self.turn.prepared.summary
+        reason = self.turn.prepared.summary_fallback
+        if due is not None:
+            housekeeper = self.turn.prepared.plan.housekeeper
+            result = await self._or_fallback(housekeeper, partial(self._noted, due))
+            reason = self._took_notes(due, result)
+        if reason:
+            self.report.summary_fallback = reason
+            metrics.summary_fell_back(reason)
+            log.warning("summary_fallback", reason=reason)
+            self.caller.warn(
+                SUMMARY_FALLBACK, f"Old messages could not be summed up ({reason}); the oldest are left out."
             )
-        finally:
-            self.quiet.set()
 
-    def _finished(self, step: StepRow, price: ModelPrice, result: ChatResult) -> None:
-        """The gateway reports every call exactly once, also one that was cancelled: here it enters the meter."""
-        call = self.meter.finish(step, result, price=price)
-        if result.failure is not None:
-            self.report.failure_details.setdefault(result.failure.code, result.failure.detail)
-        self.events.emit(
-            "agent_finished",
-            {
-                "agent_key": step.speaker.agent_key,
-                "status": result.status,
-                "usage": {
-                    "input_tokens_fresh": call.pools.input_fresh + call.pools.input_cache_write,
-                    "input_tokens_cached": call.pools.input_cached,
-                    "output_tokens": call.pools.output,
-                },
-                "credits_burned": usage_text(call.rated.credits_burned),
-                "credits_charged": ledger_text(call.rated.credits_charged),
-            },
+    async def entitle(self, how: str) -> None:
+        """Name an untitled session after its first exchange. A title that cannot be made is no failure of the turn."""
+        answer = next((step.content for step in reversed(self.caller.meter.steps) if step.purpose in SPOKEN), "")
+        if how == "off" or not answer or not self.turn.prepared.is_untitled:
+            return
+        self.report.title = titling.from_message(self.turn.request.message)
+        if how == "model":
+            housekeeper = self.turn.prepared.plan.housekeeper
+            result = await self._or_fallback(housekeeper, partial(self._entitled, answer))
+            named = titling.from_answer(result.text) if result is not None else ""
+            self.report.title = named or self.report.title
+
+    async def _or_fallback(self, speaker: Speaker, attempt: Attempt) -> ChatResult | None:
+        """The first attempt that gives text or is not the provider's failure; each failed one may name the next.
+
+        None when the wallet does not allow the first. One that it does not allow as a fallback is left out: then the
+        provider's failure stands.
+        """
+        result = await attempt(speaker, None)
+        asked = speaker.model_alias
+        for price in chain_of(self.turn.prepared.book, asked)[1:]:
+            if result is None or result.failure is None or result.text or not self._reads_enough(price):
+                break
+            fallback = price.model_alias
+            said = (
+                f"{asked} failed ({result.failure.code}); {fallback} answers for @{speaker.agent_key} at its own price."
+            )
+            again = await attempt(replace(speaker, model_alias=fallback), Warning(FALLBACK_USED, said))
+            if again is None:
+                refusal = f"{asked} failed, and {fallback} would cost more. {self.caller.refusal}"
+                self.caller.warn(OUT_OF_CREDITS, refusal)
+                break
+            metrics.fallback_used(asked=asked, used=fallback)
+            asked, result = fallback, again
+        return result
+
+    def _reads_enough(self, price: ModelPrice) -> bool:
+        """Whether a fallback's context has room for what the failed call could not leave out."""
+        failed = self.caller.meter.steps[-1].context or {}
+        most = self.turn.request.max_output_tokens
+        reads = input_budget(context_tokens=price.context_tokens, max_output_tokens=most)
+        return bool(failed.get("required_tokens", 0) <= reads)
+
+    async def _asked(self, question: Ask, speaker: Speaker, notice: Warning | None) -> ChatResult | None:
+        question = replace(question, speaker=speaker)
+        opened_with, self._opened_with = self._opened_with, None
+        instead = self._call(question, opened_with, notice) if opened_with else None
+        return await self.caller.make(self._call(question, await self._window(question), notice), instead=instead)
+
+    async def _window(self, question: Ask) -> Window:
+        prepared = self.turn.prepared
+        reader = reader_of(question, prepared.book, self.turn.request)
+        price = price_of(prepared.book, reader.model_alias)
+        exact = await exactly(reader, self.conversation, question.answers, price)
+        try:
+            return compose(reader, self.conversation, question.answers, count=counting(exact))
+        except ContextBudgetExceeded:
+            # Text with more tokens than its bound. By the bound opening has let it in, so the provider is to judge.
+            return compose(reader, self.conversation, question.answers)
+
+    def _call(self, question: Ask, window: Window, notice: Warning | None) -> Call:
+        return Call(
+            speaker=question.speaker,
+            purpose=question.purpose,
+            messages=window.messages,
+            schema=window.schema,
+            input_tokens=window.input_tokens,
+            output_tokens=window.output_tokens,
+            context=asdict(window.reading),
+            streams=question.streams,
+            notice=notice,
         )
-        log.info(
-            "llm_call",
-            step=step.step_index,
-            agent_key=step.speaker.agent_key,
-            model_alias=price.model_alias,
-            status=result.status,
-            latency_ms=result.latency_ms,
-            attempts=result.attempts,
-            usage_source=result.usage_source,
-        )
+
+    async def _noted(self, due: SummaryDue, speaker: Speaker, notice: Warning | None) -> ChatResult | None:
+        context = {
+            "task": "notes",
+            "required_tokens": due.input_tokens,
+            "read_messages": due.read_messages,
+            "read_tokens": due.read_tokens,
+        }
+        call = Call(
+            speaker=speaker, purpose="summary", messages=due.messages, schema=summarising.SCHEMA,
+            input_tokens=due.input_tokens, output_tokens=due.output_tokens, context=context, streams=False,
+            notice=notice,
+        )  # fmt: skip
+        return await self.caller.make(call)
+
+    async def _entitled(self, answer: str, speaker: Speaker, notice: Warning | None) -> ChatResult | None:
+        messages = titling.messages(self.turn.request.message, answer)
+        call = Call(
+            speaker=speaker, purpose="summary", messages=messages, schema=None, input_tokens=input_bound(messages),
+            output_tokens=titling.MAX_OUTPUT_TOKENS, context={"task": "title"}, streams=False, notice=notice,
+        )  # fmt: skip
+        return await self.caller.make(call)
+
+    def _took_notes(self, due: SummaryDue, result: ChatResult | None) -> str:
+        """Let the notes stand for what they were made of. Returns why they cannot, or an empty string."""
+        if result is None:
+            return OUT_OF_CREDITS
+        notes = summarising.parse(result.text) if result.status == "success" else None
+        if notes is None:
+            return why_not(self.caller.meter.steps)
+        assert due.through.message_id is not None  # noqa: S101 - history has ids
+        summary = Summary(notes, due.through.turn_index, due.through.message_id, due.messages_in_all)
+        self.conversation = summarising.apply(self.conversation, summary)
+        metrics.summary_made()
+        log.info("summary_made", messages=due.read_messages, through_turn_index=due.through.turn_index)
+        return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,8 @@ class EventLog:
     def __init__(self, turn_id: UUID) -> None:
         self.turn_id = turn_id
         self.events: list[TurnEvent] = []
+        # On the monotonic clock: when the first text came that a viewer sees.
+        self.first_text_at: float | None = None
         self._news = asyncio.Event()
         self._pending: dict[str, list[str]] = {}
         self._flush_at: asyncio.TimerHandle | None = None
@@ -54,6 +57,7 @@ class EventLog:
 
     def delta(self, agent_key: str, text: str) -> None:
         """Text of an answer; gathered for some milliseconds into one `chunk`."""
+        self.first_text_at = self.first_text_at or time.monotonic()
         self._pending.setdefault(agent_key, []).append(text)
         if self._flush_at is None:
             self._flush_at = asyncio.get_running_loop().call_later(_GATHER_S, self.flush)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from billing.ledger import MeteredCall
@@ -45,12 +46,16 @@ class Meter:
         """Credits that the finished calls cost, 8 places."""
         return sum((call.rated.credits_charged for call in self.calls), ZERO)
 
-    def begin(self, speaker: Speaker, *, purpose: str) -> StepRow:
+    def begin(self, speaker: Speaker, *, purpose: str, context: dict[str, Any] | None = None) -> StepRow:
         index = len(self.steps) + 1
         id_ = self._first_step_id if index == 1 and self._first_step_id else uuid7()
-        step = StepRow(id_, index, speaker, purpose, "running", started_at=datetime.now(UTC))
+        step = StepRow(id_, index, speaker, purpose, "running", started_at=datetime.now(UTC), context=context)
         self.steps.append(step)
         return step
+
+    def forget(self, step: StepRow) -> None:
+        """The step that has just begun will not be made into a call."""
+        self.steps.remove(step)
 
     def finish(self, step: StepRow, result: ChatResult, *, price: ModelPrice) -> MeteredCall:
         """Rate a call that ended, however it did."""

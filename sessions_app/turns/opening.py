@@ -6,29 +6,30 @@ lock, one hold; with BEGIN and COMMIT six. An old price snapshot, a missing wall
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from typing import TypeVar
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError, OperationalError, transaction
 
-from billing import enforcement, ledger
+from billing import ledger
 from billing.errors import InsufficientCredits, WalletBusy
-from config.core.errors import NotFound, ValidationFailed
 from config.core.idempotency import UNIQUE_CONSTRAINT
 from config.core.ids import uuid7
+from config.core.money import ZERO
 from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, joined_atomic, retrying, sqlstate
-from pricing import cache as price_cache
-from pricing.price_book import ModelPrice, PriceBook
-from pricing.rating import LARGEST_CHARGE, affordable_output_tokens, bound
-from sessions_app.context.window import Utterance, Window, compose
-from sessions_app.errors import TurnInProgress, UnknownModelAlias
-from sessions_app.llm.providers import configured
+from pricing.rating import affordable_output_tokens
+from sessions_app.errors import ContextBudgetExceeded, TurnInProgress
+from sessions_app.orchestration import asks
 from sessions_app.turns import opening_rows
-from sessions_app.turns.planning import Speaker, plan_turn
+from sessions_app.turns.counting import exactly_blocking
+from sessions_app.turns.loading import load
+from sessions_app.turns.preparing import find_price, hold_for, prepare, price_of
 from sessions_app.turns.turn import OpenedTurn, Prepared, Replayed, TurnRequest
 
+T = TypeVar("T")
 # A key conflict, a session conflict, and one more of each while others are at it.
 _TRIES = 4
 ACTIVE_CONSTRAINTS = ("turn_one_active_per_session", "turn_index_once_per_session")
@@ -41,11 +42,17 @@ def open_turn(request: TurnRequest, *, recover: Callable[[UUID], bool]) -> Opene
     Idempotent:  on (caller, key): a replay is looked up before anything else, the balance above all.
     Keeps:       L2, L5.
     Raises:      NotFound, TurnInProgress, InsufficientCredits, UnknownModelAlias, NoRoomAgents, NoValidTaggedAgents,
-                 ContextBudgetExceeded, IdempotencyKeyReused, WalletBusy. Nothing is written then.
+                 ContextBudgetExceeded, IdempotencyKeyReused, TurnNotRegenerable, WalletBusy. Nothing is written then.
     """
+    return _counted_exactly(lambda exact: _open_patiently(request, exact, recover))
+
+
+def _open_patiently(
+    request: TurnRequest, exact: Mapping[str, int], recover: Callable[[UUID], bool]
+) -> OpenedTurn | Replayed:
     for _ in range(_TRIES):
         try:
-            return retrying(lambda: _open(request))
+            return retrying(lambda: _open(request, exact))
         except IntegrityError as error:
             _explain(error, request, recover)
         except OperationalError as error:
@@ -69,119 +76,84 @@ def _explain(error: IntegrityError, request: TurnRequest, recover: Callable[[UUI
     raise TurnInProgress(active.turn_id)
 
 
-def _open(request: TurnRequest) -> OpenedTurn | Replayed:
+def _open(request: TurnRequest, exact: Mapping[str, int]) -> OpenedTurn | Replayed:
     with joined_atomic():
-        loaded = opening_rows.load(request)
+        loaded = load(request)
         if loaded.replay is not None and request.claim is not None:
             request.claim.check(loaded.replay.fingerprint)
             return Replayed(loaded.replay.turn_id)
-        prepared = _prepare(request, loaded)
+        prepared = prepare(request, loaded, exact=exact)
         turn = OpenedTurn(uuid7(), request, prepared, lease_claim=uuid4(), first_step_id=uuid7())
         opening_rows.insert(turn)
+        return _held(turn)
+
+
+def _held(turn: OpenedTurn) -> OpenedTurn:
+    """Hold for the first call, and for the summary before it; where the wallet refuses both, for the first call."""
+    prepared = turn.prepared
+    if prepared.summary is not None:
         try:
-            ledger.place_hold(
-                user_id=request.user_id,
-                reference=turn.reference,
-                amount=prepared.first_hold,
-                enforcement=prepared.enforcement,
-            )
-        except InsufficientCredits as refusal:
-            raise _with_alternatives(refusal, prepared) from None
-        return turn
+            # A savepoint: what the wallet refuses must not take the opened turn with it.
+            with transaction.atomic():
+                _place(turn, prepared.summary_hold + prepared.first_hold)
+        except InsufficientCredits:
+            given_up = replace(prepared, summary=None, summary_hold=ZERO, summary_fallback="insufficient_credits")
+            turn = replace(turn, prepared=given_up)
+            opening_rows.give_up_summary(turn)
+        else:
+            return turn
+    try:
+        _place(turn, prepared.first_hold)
+    except InsufficientCredits as refusal:
+        raise _with_alternatives(refusal, prepared) from None
+    return turn
 
 
-def prepare(request: TurnRequest) -> Prepared:
+def _place(turn: OpenedTurn, amount: Decimal) -> None:
+    ledger.place_hold(
+        user_id=turn.request.user_id,
+        reference=turn.reference,
+        amount=amount,
+        enforcement=turn.prepared.enforcement,
+    )
+
+
+def plan_only(request: TurnRequest) -> Prepared:
     """Everything that opening would decide, without writing.
 
     For estimates. Raises as `open_turn` does, but for money.
     """
-    return _prepare(request, opening_rows.load(replace(request, claim=None)))
+    asked = replace(request, claim=None)
+    return _counted_exactly(lambda exact: prepare(asked, load(asked), exact=exact))
 
 
-def _prepare(request: TurnRequest, loaded: opening_rows.Loaded) -> Prepared:
-    if loaded.room is None:
-        raise NotFound
-    book = price_cache.matching(loaded.pricing_version, loaded.pricing_revision)
-    room = loaded.room
-    if room.mode == "orchestrator":
-        raise ValidationFailed("Orchestrator rooms cannot run turns yet; choose another mode.", field="mode")
-    agents = room.agents
-    if request.model_alias_override is not None:
-        agents = tuple(replace(agent, model_alias=request.model_alias_override) for agent in agents)
-    plan = plan_turn(mode=room.mode, agents=agents, message=request.message)
-    for speaker in plan.speakers:
-        price_of(book, speaker.model_alias)
-    first = plan.speakers[0]
-    window = window_for(first, book=book, goal=room.goal, history=room.history, request=request, answers=())
-    return Prepared(
-        room_id=room.room_id,
-        goal=room.goal,
-        plan=plan,
-        history=room.history,
-        book=book,
-        window=window,
-        first_hold=hold_for(window, price_of(book, first.model_alias), book),
-        enforcement=enforcement.effective(loaded.enforcement_override),
-        next_turn_index=room.last_turn_index + 1,
-    )
+def _counted_exactly(work: Callable[[Mapping[str, int]], T]) -> T:
+    """Do the work by bounds; what does not fit by its bound is counted by its provider before it is refused.
 
-
-def price_of(book: PriceBook, model_alias: str) -> ModelPrice:
-    """Raises: UnknownModelAlias, before any provider is called; never a default price."""
-    price = book.find(model_alias)
-    if price is None:
-        raise UnknownModelAlias(model_alias)
-    if price.provider not in configured():
-        raise UnknownModelAlias(model_alias, reason="belongs to a provider that is not configured here")
-    return price
-
-
-def window_for(
-    speaker: Speaker,
-    *,
-    book: PriceBook,
-    goal: str,
-    history: tuple[Utterance, ...],
-    request: TurnRequest,
-    answers: tuple[Utterance, ...],
-) -> Window:
-    return compose(
-        agent_key=speaker.agent_key,
-        agent_name=speaker.agent_name,
-        role_prompt=speaker.role_prompt,
-        goal=goal,
-        history=history,
-        user_input=request.message,
-        answers=answers,
-        model_alias=speaker.model_alias,
-        context_tokens=price_of(book, speaker.model_alias).context_tokens,
-        max_output_tokens=request.max_output_tokens,
-    )
-
-
-def hold_for(window: Window, price: ModelPrice, book: PriceBook) -> Decimal:
-    """The most that one call can cost, and never more than the largest charge there is."""
-    most = bound(
-        input_tokens=window.input_tokens,
-        output_tokens=window.output_tokens,
-        multiplier=price.multiplier,
-        weights=book.weights,
-    )
-    return min(most, LARGEST_CHARGE)
+    The counting is between two tries, so no transaction is open while the provider is asked.
+    """
+    exact: dict[str, int] = {}
+    while True:
+        try:
+            return work(exact)
+        except ContextBudgetExceeded as refusal:
+            counts = exactly_blocking(refusal.model_alias, [text for text in refusal.texts if text not in exact])
+            if not counts:
+                raise
+            exact |= counts
 
 
 def _with_alternatives(refusal: InsufficientCredits, prepared: Prepared) -> InsufficientCredits:
     """Which aliases the wallet could pay for this first call, and how long an answer of the asked one may be."""
     book, window = prepared.book, prepared.window
-    names = configured()
     fitting = [
         price.model_alias
         for price in book.models.values()
-        if price.provider in names
+        if find_price(book, price.model_alias)
         and window.input_tokens < price.context_tokens
         and hold_for(window, price, book) <= refusal.available
     ]
-    asked = price_of(book, prepared.plan.speakers[0].model_alias)
+    asked = price_of(book, asks.first(prepared.plan).speaker.model_alias)
     tokens = affordable_output_tokens(
         credits=refusal.available, input_tokens=window.input_tokens, multiplier=asked.multiplier, weights=book.weights
     )

@@ -1,13 +1,18 @@
-"""How a turn ended: from its steps to its status, its answers and its error. Pure."""
+"""How a turn ended: from its steps to its status, its answers, its notes and its audit. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
 
 from config.core.ids import uuid7
+from sessions_app.context import summarising
+from sessions_app.context.auditing import audit_of
+from sessions_app.turns.ending_rows import Answer, Conclusion, SummaryRow, TurnEnd
 from sessions_app.turns.planning import Warning
-from sessions_app.turns.rows import Answer, StepRow, TurnEnd
+from sessions_app.turns.rows import StepRow
 
 # Why a run stopped before its speakers were through.
 CANCELLED = "cancelled"
@@ -16,52 +21,102 @@ OUT_OF_CREDITS = "insufficient_credits"
 TIMED_OUT = "provider_timeout"
 BROKEN = "internal_error"
 
+# What of a turn its client reads: the agents' answers and the orchestrator's.
+SPOKEN = frozenset({"agent", "synthesis"})
+
 _DETAILS = {
     "provider_error": "The provider answered with an error.",
     "provider_unavailable": "The provider is not available.",
     "provider_timeout": "The provider did not answer in time.",
     "internal_error": "Something went wrong on our side.",
     "turn_interrupted": "The process that ran this turn ended; finished calls are billed and kept.",
+    "insufficient_credits": "The credits do not cover a further call.",
 }
 
 
 @dataclass(slots=True)
 class RunReport:
-    """What a run leaves behind besides its steps."""
+    """What a run leaves behind besides its steps.
+
+    `finished`: everybody who was to speak was asked. `shortfalls`: why answers were not given in full, a fallback's
+    counting as the answer.
+    """
 
     stopped_by: str | None = None
+    finished: bool = False
+    shortfalls: list[str] = field(default_factory=list)
     warnings: list[Warning] = field(default_factory=list)
     failure_details: dict[str, str] = field(default_factory=dict)
+    summary_fallback: str = ""
+    title: str = ""
 
 
-def conclude(*, steps: Sequence[StepRow], speakers: int, report: RunReport) -> tuple[TurnEnd, list[Answer]]:
-    """Completed when every speaker answered in full; partial with some text; failed with none."""
-    spoken = [step for step in steps if step.purpose == "agent"]
-    answers = [
-        Answer(uuid7(), s.speaker.agent_id, s.speaker.agent_key, s.speaker.agent_name, s.content)
-        for s in spoken
-        if s.content
-    ]
-    complete = sum(step.status == "success" for step in spoken) == speakers
-    status, code = _status(complete=complete, answered=bool(answers), steps=spoken, report=report)
+def conclude(*, steps: Sequence[StepRow], report: RunReport, summary_plan: Mapping[str, Any] | None) -> Conclusion:
+    """Completed when everybody answered in full; partial with some text; failed with none."""
+    spoken = [step for step in steps if step.purpose in SPOKEN]
+    answers = [_answer(step) for step in spoken if step.content]
+    status, code = _status(answered=bool(answers), report=report)
     detail = report.failure_details.get(code) or _DETAILS.get(code, "") if code else ""
+    summary = _summary(steps, report, summary_plan)
+    fallback_reason = summary.reason if summary else ""
     end = TurnEnd(
         status=status,
         error_code=code,
         error_detail=detail,
         provider_model=next((str(step.call["provider_model"]) for step in spoken if step.call and step.content), ""),
         warnings=[{"code": w.code, "detail": w.detail} for w in report.warnings],
+        summary_used_fallback=bool(fallback_reason),
+        title=report.title if answers else "",
     )
-    return end, answers
+    audit = audit_of(
+        [
+            {"step_index": step.step_index, "purpose": step.purpose, **step.context}
+            for step in steps
+            if step.context and "budget_tokens" in step.context and step.status != "running"
+        ],
+        summarised_tokens=int(summary_plan["read_tokens"]) if summary_plan and not fallback_reason else 0,
+        fallback_reason=fallback_reason,
+    )
+    return Conclusion(end, answers, summary, audit)
 
 
-def _status(*, complete: bool, answered: bool, steps: Sequence[StepRow], report: RunReport) -> tuple[str, str]:
+def _answer(step: StepRow) -> Answer:
+    speaker = step.speaker
+    agent_id = speaker.agent_id if step.purpose == "agent" else None
+    return Answer(uuid7(), agent_id, speaker.agent_key, speaker.agent_name, step.content)
+
+
+def _status(*, answered: bool, report: RunReport) -> tuple[str, str]:
     if report.stopped_by == CANCELLED:
         return "cancelled", ""
     if report.stopped_by == INTERRUPTED:
         return "interrupted", "turn_interrupted"
-    if complete:
+    if report.stopped_by is None and report.finished and not report.shortfalls:
         return "completed", ""
-    failures = [step.error_code for step in steps if step.error_code]
-    code = report.stopped_by or (failures[0] if failures else "provider_error")
+    code = report.stopped_by or next(iter(report.shortfalls), "provider_error")
     return ("partial", code) if answered else ("failed", code)
+
+
+def _summary(steps: Sequence[StepRow], report: RunReport, plan: Mapping[str, Any] | None) -> SummaryRow | None:
+    """The notes that the turn made, read from its steps: a turn that was recovered keeps what it has paid for."""
+    made = [step for step in steps if step.purpose == "summary" and (step.context or {}).get("task") != "title"]
+    for step in made:
+        notes = summarising.parse(step.content) if step.status == "success" else None
+        if notes is not None and plan is not None:
+            return SummaryRow(
+                id=uuid7(), step_id=step.id, model_alias=step.speaker.model_alias, notes=notes, reason="",
+                through_turn_index=plan["through_turn_index"], through_message_id=UUID(plan["through_message_id"]),
+                messages=plan["messages"],
+            )  # fmt: skip
+    if not made and not report.summary_fallback:
+        return None
+    last = made[-1] if made else None
+    reason = report.summary_fallback or why_not(made)
+    alias = last.speaker.model_alias if last else ""
+    return SummaryRow(uuid7(), last.id if last else None, alias, None, reason, None, None, 0)
+
+
+def why_not(made: Sequence[StepRow]) -> str:
+    """Why these calls gave no notes: the last one's error, its status, or that nobody could read what it said."""
+    last = made[-1]
+    return last.error_code or (last.status if last.status != "success" else "unreadable")

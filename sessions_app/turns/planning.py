@@ -23,6 +23,8 @@ class Speaker:
     agent_name: str
     role_prompt: str
     model_alias: str
+    # What the orchestrator is told of it, besides key and name.
+    description: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "agent_id": str(self.agent_id)}
@@ -38,26 +40,44 @@ class Warning:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`mode` says whether a speaker hears the ones before it (`roundtable`) or answers the user alone."""
+    """`mode` says whether a speaker hears the ones before it (`roundtable`) or answers the user alone.
+
+    In an orchestrator room `speakers` are those that the `manager` may choose from. `housekeeper`: in whose name the
+    session is summed up.
+    """
 
     mode: str
     speakers: tuple[Speaker, ...]
+    housekeeper: Speaker
+    manager: Speaker | None = None
     warnings: tuple[Warning, ...] = ()
 
 
-def plan_turn(*, mode: str, agents: Sequence[Speaker], message: str) -> Plan:
+def plan_turn(
+    *, mode: str, agents: Sequence[Speaker], message: str, manager_alias: str = "", summary_alias: str = ""
+) -> Plan:
     """The speakers of a turn: all by position in a round table, the tagged ones in a manual room, the one of its own.
 
+    The manager and the housekeeper call the given aliases, or that of the room's first agent.
     Raises: NoRoomAgents, NoValidTaggedAgents.
     """
     if not agents:
         raise NoRoomAgents
+    housekeeper = _stand_in(agents, "notes", "Notes", summary_alias)
     if mode == "manual":
-        return _tagged(agents, message)
-    return Plan(mode, tuple(agents))
+        return _tagged(agents, message, housekeeper)
+    manager = _stand_in(agents, "orchestrator", "Orchestrator", manager_alias) if mode == "orchestrator" else None
+    return Plan(mode, tuple(agents), housekeeper, manager)
 
 
-def _tagged(agents: Sequence[Speaker], message: str) -> Plan:
+def _stand_in(agents: Sequence[Speaker], key: str, name: str, model_alias: str) -> Speaker:
+    """Who makes the turn's own calls. Events want an agent: they name the room's first, and their purpose."""
+    first, keys = agents[0], {agent.agent_key for agent in agents}
+    free = next(candidate for candidate in (key, *(f"{key}_{n}" for n in range(2, 99))) if candidate not in keys)
+    return Speaker(first.agent_id, free, name, "", model_alias or first.model_alias)
+
+
+def _tagged(agents: Sequence[Speaker], message: str, housekeeper: Speaker) -> Plan:
     """One answer per tagged agent, in the order of first mention. Keys are matched whole, in any case."""
     by_key = {agent.agent_key: agent for agent in agents}
     tags = list(dict.fromkeys(tag.lower() for tag in _TAG.findall(message)))
@@ -69,4 +89,4 @@ def _tagged(agents: Sequence[Speaker], message: str) -> Plan:
     if unknown:
         named = ", ".join("@" + tag[:64] for tag in unknown[:20])
         warnings = (Warning("unknown_agent_tags", f"No agent of this room is called {named}."),)
-    return Plan("manual", chosen, warnings)
+    return Plan("manual", chosen, housekeeper, warnings=warnings)

@@ -7,15 +7,19 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Exists, OuterRef, QuerySet
+
 from billing import reports
 from config.core.errors import NotFound
 from config.core.money import ZERO, ledger_text, usage_text
 from pricing.history import book_at
 from pricing.rating import Weights
 from sessions_app.errors import TurnFailed
-from sessions_app.models import Message, Turn, TurnStep
+from sessions_app.models import Message, Session, Turn, TurnStep
 
 _NO_USAGE = reports.TurnUsage()
+# Turns that the conversation does not hold (yet): nobody reads them, and they replace nothing.
+UNREAD = (Turn.Status.FAILED, Turn.Status.RUNNING, Turn.Status.QUEUED)
 
 
 def turn_of(*, user_id: UUID, turn_id: UUID) -> Turn:
@@ -29,14 +33,29 @@ def turn_of(*, user_id: UUID, turn_id: UUID) -> Turn:
 
 
 def describe(turns: Sequence[Turn]) -> list[dict[str, Any]]:
-    """Turns as the API shows them. Three statements, however many turns."""
+    """Turns as the API shows them. Four statements, however many turns."""
     ids = [turn.id for turn in turns]
     usage = reports.usage_of_turns(ids)
     balances = reports.balances_after(reference_type="turn", reference_ids=ids)
     messages: dict[UUID, list[Message]] = {id_: [] for id_ in ids}
     for message in Message.objects.filter(turn_id__in=ids).order_by("id"):
         messages[message.turn_id].append(message)
-    return [_turn(turn, usage.get(turn.id, _NO_USAGE), balances.get(turn.id), messages[turn.id]) for turn in turns]
+    regenerated = dict(
+        Turn.objects.filter(regenerates_id__in=ids).exclude(status__in=UNREAD).values_list("regenerates_id", "id")
+    )
+    return [
+        {
+            **_turn(turn, usage.get(turn.id, _NO_USAGE), balances.get(turn.id), messages[turn.id]),
+            "regenerated_by": regenerated.get(turn.id),
+        }
+        for turn in turns
+    ]
+
+
+def conversation_of(session: Session) -> QuerySet[Message]:
+    """The messages of a session as they stand: without the turns that were made anew."""
+    made_anew = Turn.objects.filter(regenerates_id=OuterRef("turn_id")).exclude(status__in=UNREAD)
+    return Message.objects.filter(~Exists(made_anew), session=session)
 
 
 def answer(turn: Turn) -> dict[str, Any]:
@@ -71,6 +90,7 @@ def _turn(
         "pricing_revision": turn.pricing_revision,
         "provider_model": turn.provider_model or None,
         "summary_used_fallback": turn.summary_used_fallback,
+        "regenerates": turn.regenerates_id,
         "warnings": turn.warnings,
         "error": {"code": turn.error_code, "detail": turn.error_detail} if turn.error_code else None,
         "created_at": turn.created_at,
@@ -119,6 +139,7 @@ def bill(turn: Turn) -> dict[str, Any]:
 def _line(call: Any, agent_key: str, agent_name: str, weights: Weights) -> dict[str, Any]:
     return {
         "call_index": call.call_index,
+        "step_id": call.step_id,
         "agent_key": agent_key,
         "agent_name": agent_name,
         "purpose": call.purpose,

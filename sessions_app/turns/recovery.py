@@ -11,6 +11,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 
 from pricing.history import book_at
+from sessions_app import metrics, tracing
 from sessions_app.models import Turn, TurnStep
 from sessions_app.turns import journal, rows
 from sessions_app.turns.meter import Meter, TurnIds
@@ -54,8 +55,16 @@ def recover(turn_id: UUID) -> bool:
     claim = uuid4()
     if not rows.take_over(turn_id=turn_id, claim=claim):
         return False
-    record = _record_of(Turn.objects.get(id=turn_id), claim)
-    settlement = settle_turn(record)
+    turn = Turn.objects.get(id=turn_id)
+    record = _record_of(turn, claim)
+    with tracing.turn_span(turn_id=turn.id, session_id=turn.session_id, mode=turn.mode, recovered=True) as span:
+        settlement = settle_turn(record)
+        if settlement is not None:
+            end = record.conclusion.end
+            span.ended(
+                status=end.status, error_code=end.error_code, charged=settlement.charged, calls=len(record.calls)
+            )
+            metrics.turn_recovered(turn.mode, end.status)
     if settlement is not None:
         log.warning("turn_recovered", turn_id=str(turn_id), calls=len(record.calls), charged=str(settlement.charged))
     return settlement is not None
@@ -91,13 +100,13 @@ def _record_of(turn: Turn, claim: UUID) -> TurnRecord:
             meter.lose(row, price=price)
     warnings = [Warning(item["code"], item["detail"]) for item in turn.warnings]
     report = RunReport(stopped_by=INTERRUPTED, warnings=warnings)
-    end, answers = conclude(steps=meter.steps, speakers=len(turn.speakers), report=report)
-    return TurnRecord(ids, claim, book, end, meter.steps, meter.calls, answers)
+    conclusion = conclude(steps=meter.steps, report=report, summary_plan=turn.summary_plan)
+    return TurnRecord(ids, claim, book, conclusion, meter.steps, meter.calls)
 
 
 def _step_row(step: TurnStep) -> StepRow:
     speaker = Speaker(step.agent_id, step.agent_key, step.agent_name, "", step.model_alias)
     return StepRow(
         step.id, step.step_index, speaker, step.purpose, step.status, step.content, step.error_code, step.call,
-        step.started_at, step.finished_at,
+        step.started_at, step.finished_at, step.context,
     )  # fmt: skip

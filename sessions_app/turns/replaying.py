@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sessions_app.models import Turn
+from sessions_app.models import Room, Turn, TurnStep
 from sessions_app.turns.event_log import TurnEvent
+from sessions_app.turns.outcome import SPOKEN
 from sessions_app.turns.reading import bill, describe
 
 
@@ -30,22 +31,37 @@ def _events(turn: Turn, shown: dict[str, Any]) -> Iterator[tuple[str, dict[str, 
     yield "turn_started", started
     for warning in turn.warnings:
         yield "warning", warning
-    texts = {m["agent_key"]: m["content"] for m in shown["messages"] if m["agent_key"]}
-    for call in bill(turn)["calls"]:
-        key = call["agent_key"]
-        yield "agent_started", {
-            "agent_key": key, "agent_name": call["agent_name"], "model_alias": call["model_alias"],
-            "step": call["call_index"],
-        }  # fmt: skip
-        if texts.get(key):
-            yield "chunk", {"agent_key": key, "delta": texts[key]}
-        usage = {name: call[name] for name in ("input_tokens_fresh", "input_tokens_cached", "output_tokens")}
-        usage["input_tokens_fresh"] += call["input_tokens_cache_write"]
-        yield "agent_finished", {
-            "agent_key": key, "status": call["status"], "usage": usage, "credits_burned": call["credits_burned"],
-            "credits_charged": call["credits_charged"],
-        }  # fmt: skip
+    yield from _calls(turn)
     yield _end(turn, shown)
+
+
+def _calls(turn: Turn) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The calls in their order. In an orchestrated turn the agents between two of its own calls are a round."""
+    texts = {step.id: step.content for step in TurnStep.objects.filter(turn_id=turn.id) if step.purpose in SPOKEN}
+    rounds = 0
+    in_round = False
+    for call in bill(turn)["calls"]:
+        speaks = turn.mode == Room.Mode.ORCHESTRATOR and call["purpose"] == "agent"
+        if speaks != in_round:
+            rounds += speaks
+            yield "round_start" if speaks else "round_end", {"round": rounds}
+            in_round = speaks
+        yield from _call(call, texts.get(call["step_id"], ""))
+    if in_round:
+        yield "round_end", {"round": rounds}
+
+
+def _call(call: dict[str, Any], text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    who = {name: call[name] for name in ("agent_key", "model_alias", "purpose")}
+    yield "agent_started", {**who, "agent_name": call["agent_name"], "step": call["call_index"]}
+    if text:
+        yield "chunk", {"agent_key": call["agent_key"], "delta": text}
+    usage = {name: call[name] for name in ("input_tokens_fresh", "input_tokens_cached", "output_tokens")}
+    usage["input_tokens_fresh"] += call["input_tokens_cache_write"]
+    yield "agent_finished", {
+        **who, "status": call["status"], "usage": usage, "credits_burned": call["credits_burned"],
+        "credits_charged": call["credits_charged"],
+    }  # fmt: skip
 
 
 def _end(turn: Turn, shown: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -30,7 +30,10 @@ def lease_parameters() -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A journaled call. `call` is the rated call as `turns.journal` encodes it, None while it runs."""
+    """A journaled call. `call` is the rated call as `turns.journal` encodes it, None while it runs.
+
+    `context`: what it read and what was left out, and for the turn's own calls which `task` it is.
+    """
 
     id: UUID
     step_index: int
@@ -42,6 +45,7 @@ class StepRow:
     call: dict[str, Any] | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    context: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -56,105 +60,38 @@ class StepRow:
             "content": self.content,
             "error_code": self.error_code,
             "call": self.call,
+            "context": self.context,
             "started_at": self.started_at.isoformat() if self.started_at else None,
             "finished_at": self.finished_at.isoformat() if self.finished_at else None,
         }
 
 
-_STEPS_CTE = """
+STEPS_CTE = """
     INSERT INTO turn_steps (
         id, turn_id, step_index, agent_id, agent_key, agent_name, purpose, model_alias, status, content, error_code,
-        call, started_at, finished_at)
+        call, context, started_at, finished_at)
     SELECT s.id, t.id, s.step_index, s.agent_id, s.agent_key, s.agent_name, s.purpose, s.model_alias, s.status,
-           s.content, s.error_code, s.call, COALESCE(s.started_at, clock_timestamp()), s.finished_at
+           s.content, s.error_code, s.call, s.context, COALESCE(s.started_at, clock_timestamp()), s.finished_at
       FROM turn t, jsonb_to_recordset(%(steps)s::jsonb) AS s(
            id uuid, step_index int, agent_id uuid, agent_key text, agent_name text, purpose text, model_alias text,
-           status text, content text, error_code text, call jsonb, started_at timestamptz, finished_at timestamptz)
+           status text, content text, error_code text, call jsonb, context jsonb, started_at timestamptz,
+           finished_at timestamptz)
     ON CONFLICT (id) DO UPDATE SET status = EXCLUDED.status, content = EXCLUDED.content,
-           error_code = EXCLUDED.error_code, call = EXCLUDED.call, finished_at = EXCLUDED.finished_at
+           error_code = EXCLUDED.error_code, call = EXCLUDED.call, context = EXCLUDED.context,
+           finished_at = EXCLUDED.finished_at
 """
 _JOURNAL = f"""
 WITH turn AS (
     SELECT id FROM turns WHERE id = %(id)s AND claim = %(claim)s AND status = 'running' AND {{patience}}
        FOR NO KEY UPDATE
-), steps AS ({_STEPS_CTE})
+), steps AS ({STEPS_CTE})
 SELECT id FROM turn
 """  # noqa: S608 - constants only
 
 
 def journal(*, turn_id: UUID, claim: UUID, steps: Sequence[StepRow]) -> bool:
     """Write finished and starting calls, if the turn is still ours. Idempotent on the steps' ids."""
-    return _fenced(_JOURNAL, turn_id=turn_id, claim=claim, steps=steps, parameters={})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An agent's answer as it becomes a shared message."""
-
-    id: UUID
-    agent_id: UUID
-    agent_key: str
-    agent_name: str
-    content: str
-
-
-_END = f"""
-WITH turn AS (
-    UPDATE turns SET status = %(status)s, error_code = %(error_code)s, error_detail = %(error_detail)s,
-           provider_model = %(provider_model)s, warnings = %(warnings)s, lease_expires_at = NULL,
-           finished_at = clock_timestamp()
-     WHERE id = %(id)s AND claim = %(claim)s AND status = 'running' AND {{patience}} RETURNING id, session_id
-), steps AS ({_STEPS_CTE}
-), never_made AS (
-    UPDATE turn_steps s SET status = 'cancelled', finished_at = clock_timestamp()
-      FROM turn t WHERE s.turn_id = t.id AND s.status = 'running'
-       AND s.id NOT IN (SELECT x.id FROM jsonb_to_recordset(%(steps)s::jsonb) AS x(id uuid))
-), answers AS (
-    INSERT INTO messages (id, session_id, turn_id, role, agent_id, agent_key, agent_name, content)
-    SELECT a.id, t.session_id, t.id, 'assistant', a.agent_id, a.agent_key, a.agent_name, a.content
-      FROM turn t, jsonb_to_recordset(%(answers)s::jsonb) AS a(
-           id uuid, agent_id uuid, agent_key text, agent_name text, content text)
-)
-SELECT id FROM turn
-"""  # noqa: S608 - constants only
-
-
-@dataclass(frozen=True, slots=True)
-class TurnEnd:
-    """How a turn ended, as its row will say it."""
-
-    status: str
-    error_code: str
-    error_detail: str
-    provider_model: str
-    warnings: list[dict[str, str]]
-
-
-def end(*, turn_id: UUID, claim: UUID, outcome: TurnEnd, steps: Sequence[StepRow], answers: Sequence[Answer]) -> bool:
-    """The fence of settling: end the turn and write its steps and answers, if it is running and still ours.
-
-    A step that was journaled as running and is not among `steps` was never made into a call: it ends as `cancelled`.
-    """
-    parameters = {
-        "status": outcome.status,
-        "error_code": outcome.error_code,
-        "error_detail": outcome.error_detail,
-        "provider_model": outcome.provider_model,
-        "warnings": json.dumps(outcome.warnings),
-        "answers": json.dumps(
-            [
-                {
-                    "id": str(a.id),
-                    "agent_id": str(a.agent_id),
-                    "agent_key": a.agent_key,
-                    "agent_name": a.agent_name,
-                    "content": a.content,
-                }
-                for a in answers
-            ]
-        ),
-    }
-    return _fenced(_END, turn_id=turn_id, claim=claim, steps=steps, parameters=parameters)
+    return fenced(_JOURNAL, turn_id=turn_id, claim=claim, steps=steps, parameters={})
 
 
 def renew_leases(turns: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
@@ -192,17 +129,10 @@ def take_over(*, turn_id: UUID, claim: UUID) -> bool:
         return bool(cursor.rowcount == 1)
 
 
-def _fenced(sql: str, *, turn_id: UUID, claim: UUID, steps: Sequence[StepRow], parameters: dict[str, Any]) -> bool:
+def fenced(sql: str, *, turn_id: UUID, claim: UUID, steps: Sequence[StepRow], parameters: dict[str, Any]) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
             sql.replace("{patience}", patience_sql()),
             {"id": turn_id, "claim": claim, "steps": json.dumps([step.as_json() for step in steps]), **parameters},
         )
-        return cursor.fetchone() is not None
-
-
-def ended_by(*, turn_id: UUID, claim: UUID) -> bool:
-    """Whether the turn has ended under this very claim: then a settlement that we did not hear of came through."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM turns WHERE id = %s AND claim = %s AND finished_at IS NOT NULL", [turn_id, claim])
         return cursor.fetchone() is not None

@@ -7,6 +7,7 @@ that dies leaves that to the sweeper.
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 
 import structlog
@@ -16,13 +17,16 @@ from billing.ledger import Settlement
 from billing.reports import is_low
 from config.core.money import ZERO, ledger_text, usage_text
 from config.core.transactions import patiently
+from sessions_app import metrics, tracing
 from sessions_app.orchestration.graph import run_graph
 from sessions_app.orchestration.state import TurnPorts
-from sessions_app.turns.asking import Asker, TurnLost
+from sessions_app.turns.asking import Asker
+from sessions_app.turns.calling import Caller, TurnLost
+from sessions_app.turns.ending_rows import TurnEnd
 from sessions_app.turns.event_log import EventLog
 from sessions_app.turns.meter import Meter, TurnIds
+from sessions_app.turns.opening_rows import summary_plan
 from sessions_app.turns.outcome import BROKEN, INTERRUPTED, TIMED_OUT, RunReport, conclude
-from sessions_app.turns.rows import TurnEnd
 from sessions_app.turns.settling import TurnRecord, settle_turn
 from sessions_app.turns.turn import OpenedTurn
 
@@ -40,9 +44,11 @@ class TurnRun:
         self.report = RunReport(warnings=list(turn.prepared.plan.warnings))
         ids = TurnIds(turn.id, turn.request.session_id, turn.prepared.room_id, turn.request.user_id)
         self.meter = Meter(ids=ids, book=turn.prepared.book, first_step_id=turn.first_step_id)
-        self.asker = Asker(turn=turn, meter=self.meter, log_=self.events, report=self.report)
+        self.caller = Caller(turn=turn, meter=self.meter, events=self.events, report=self.report)
+        self.asker = Asker(turn=turn, caller=self.caller, report=self.report)
         self.task: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
+        self._started_at = time.monotonic()
 
     def stop(self, reason: str) -> None:
         """End the run early: the provider's socket is closed, what came is kept and billed. Idempotent."""
@@ -53,18 +59,27 @@ class TurnRun:
 
     async def run(self) -> None:
         structlog.contextvars.bind_contextvars(turn_id=str(self.turn.id), user_id=str(self.turn.request.user_id))
+        mode = self.turn.prepared.plan.mode
+        metrics.turn_started(mode)
+        try:
+            with tracing.turn_span(turn_id=self.turn.id, session_id=self.turn.request.session_id, mode=mode) as span:
+                await self._run(span)
+        finally:
+            metrics.turn_stopped(mode)
+
+    async def _run(self, span: tracing.TurnSpan) -> None:
         self._announce()
         # A task of its own, so that stopping the work never stops the settling after it.
         self._working = asyncio.create_task(self._work())
         if self.report.stopped_by is not None:
             self._working.cancel()
         await asyncio.wait({self._working})
-        await self.asker.quiet.wait()
+        await self.caller.quiet.wait()
         if not self._explained(self._working):
             self.events.emit("error", {"code": "turn_interrupted", "detail": "The turn was taken over elsewhere."})
             return
         try:
-            await self._settle()
+            await self._settle(span)
         except Exception:
             # Whatever it is, viewers must not wait for ever. The sweeper bills what the journal has.
             log.exception("settle_failed")
@@ -72,7 +87,19 @@ class TurnRun:
 
     async def _work(self) -> None:
         async with asyncio.timeout(settings.TURN_TIMEOUT_S):
-            await run_graph(TurnPorts(plan=self.turn.prepared.plan, ask=self.asker.ask))
+            await run_graph(self._ports())
+            self.report.finished = True
+            await self.asker.entitle(settings.SESSION_TITLES)
+
+    def _ports(self) -> TurnPorts:
+        asker = self.asker
+        return TurnPorts(
+            plan=self.turn.prepared.plan,
+            ask=asker.ask,
+            summarise=asker.summarise,
+            emit=self.events.emit,
+            warn=self.caller.warn,
+        )
 
     def _explained(self, work: asyncio.Task[None]) -> bool:
         """Note why the work ended. False when the turn is not ours to settle any more."""
@@ -82,7 +109,10 @@ class TurnRun:
         error = work.exception()
         if isinstance(error, TurnLost):
             return False
-        if isinstance(error, TimeoutError):
+        if error is not None and self.report.finished:
+            # Everybody has spoken; only the session's title was still to be found.
+            log.warning("title_not_made", exc_info=error)
+        elif isinstance(error, TimeoutError):
             self.report.stopped_by = TIMED_OUT
         elif error is not None:
             # A bug of ours or a database that is away: the turn still ends, and what ran is billed.
@@ -107,20 +137,34 @@ class TurnRun:
         for warning in plan.warnings:
             self.events.emit("warning", {"code": warning.code, "detail": warning.detail})
 
-    async def _settle(self) -> None:
-        end, answers = conclude(
-            steps=self.meter.steps, speakers=len(self.turn.prepared.plan.speakers), report=self.report
+    async def _settle(self, span: tracing.TurnSpan) -> None:
+        due = self.turn.prepared.summary
+        conclusion = conclude(
+            steps=self.meter.steps, report=self.report, summary_plan=summary_plan(due) if due else None
         )
         record = TurnRecord(
-            self.meter.ids, self.turn.lease_claim, self.turn.prepared.book, end,
-            self.meter.ended(), list(self.meter.calls), answers,
+            self.meter.ids, self.turn.lease_claim, self.turn.prepared.book, conclusion,
+            self.meter.ended(), list(self.meter.calls),
         )  # fmt: skip
         # Patient while the database is away: what the provider was paid for must not be lost.
         settlement = await patiently(partial(settle_turn, record), patience_s=_SETTLE_PATIENCE_S)
         if settlement is None:
             self.events.emit("error", {"code": "turn_interrupted", "detail": "The turn was settled elsewhere."})
             return
-        self._say_end(end, settlement)
+        self._say_end(conclusion.end, settlement)
+        # No await in between: whoever is woken by the terminal event finds the turn counted.
+        self._count_end(conclusion.end, settlement, span)
+
+    def _count_end(self, end: TurnEnd, settlement: Settlement, span: tracing.TurnSpan) -> None:
+        first_text_at = self.events.first_text_at
+        metrics.turn_ended(
+            mode=self.turn.prepared.plan.mode,
+            status=end.status,
+            duration_s=time.monotonic() - self._started_at,
+            first_text_s=None if first_text_at is None else first_text_at - self._started_at,
+        )
+        calls = len(self.meter.calls)
+        span.ended(status=end.status, error_code=end.error_code, charged=settlement.charged, calls=calls)
 
     def _say_end(self, end: TurnEnd, settlement: Settlement) -> None:
         """The terminal event, after the commit."""
@@ -137,7 +181,7 @@ class TurnRun:
                     "credits_charged": ledger_text(settlement.charged),
                     "balance_after": ledger_text(settlement.balance_after),
                     "low_balance": is_low(settlement.balance_after),
-                    "summary_used_fallback": False,
+                    "summary_used_fallback": end.summary_used_fallback,
                 },
             )
         log.info("turn_ended", status=end.status, llm_calls=len(self.meter.calls), charged=str(settlement.charged))

@@ -14,9 +14,10 @@ from billing import ledger
 from billing.ledger import MeteredCall, Reference, Settlement
 from config.core.transactions import joined_atomic, retrying
 from pricing.price_book import PriceBook
-from sessions_app.turns import rows
+from sessions_app.turns import ending_rows
+from sessions_app.turns.ending_rows import Conclusion
 from sessions_app.turns.meter import TurnIds
-from sessions_app.turns.rows import Answer, StepRow, TurnEnd
+from sessions_app.turns.rows import StepRow
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +29,9 @@ class TurnRecord:
     ids: TurnIds
     claim: UUID
     book: PriceBook
-    end: TurnEnd
+    conclusion: Conclusion
     steps: list[StepRow]
     calls: list[MeteredCall]
-    answers: list[Answer]
 
 
 def settle_turn(record: TurnRecord) -> Settlement | None:
@@ -57,14 +57,10 @@ def settle_turn(record: TurnRecord) -> Settlement | None:
 
 def _settle(record: TurnRecord) -> Settlement | None:
     with joined_atomic():
-        ours = rows.end(
-            turn_id=record.ids.turn_id,
-            claim=record.claim,
-            outcome=record.end,
-            steps=record.steps,
-            answers=record.answers,
+        ours = ending_rows.end(
+            turn_id=record.ids.turn_id, claim=record.claim, conclusion=record.conclusion, steps=record.steps
         )
-        if not ours and not rows.ended_by(turn_id=record.ids.turn_id, claim=record.claim):
+        if not ours and not ending_rows.ended_by(turn_id=record.ids.turn_id, claim=record.claim):
             return None
         # Settled by a try whose answer was lost: then the hold is closed, and this only reads its outcome.
         return ledger.settle(

@@ -10,13 +10,18 @@ from billing.ledger import Reference
 from billing.ledger.states import Enforcement
 from config.core.idempotency import Claim
 from pricing.price_book import PriceBook
-from sessions_app.context.window import Utterance, Window
+from sessions_app.context.conversation import Conversation
+from sessions_app.context.summarising import SummaryDue
+from sessions_app.context.window import Window
 from sessions_app.turns.planning import Plan
 
 
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """What a client asks for. `max_output_tokens` is per LLM call."""
+    """What a client asks for.
+
+    `max_output_tokens` is per answer. `regenerates`: the session's last turn, which this one is to take the place of.
+    """
 
     user_id: UUID
     session_id: UUID
@@ -25,21 +30,29 @@ class TurnRequest:
     model_alias_override: str | None
     claim: Claim | None
     request_id: str
+    regenerates: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A turn that could open: everything decided, nothing written."""
+    """A turn that could open: everything decided, nothing written.
+
+    `window` and `first_hold` are those of the first call that the turn cannot do without. `summary` is made before it
+    where one is due; `summary_fallback` says why one that is due will not be made.
+    """
 
     room_id: UUID
-    goal: str
     plan: Plan
-    history: tuple[Utterance, ...]
+    conversation: Conversation
     book: PriceBook
     window: Window
     first_hold: Decimal
+    summary: SummaryDue | None
+    summary_hold: Decimal
+    summary_fallback: str
     enforcement: Enforcement
     next_turn_index: int
+    is_untitled: bool
 
 
 @dataclass(frozen=True, slots=True)

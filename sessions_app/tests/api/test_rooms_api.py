@@ -42,7 +42,12 @@ def test_an_agent_is_made_changed_and_deleted(client, alice):
     }
     made = client.post(f"{API}/agents", body)
     assert made.status_code == 201
-    assert without_times(made.json()) == {**body, "role_prompt": "", "tool_permissions": ["search", "file_read"]}
+    assert without_times(made.json()) == {
+        **body,
+        "description": "",
+        "role_prompt": "",
+        "tool_permissions": ["search", "file_read"],
+    }
     url = f"{API}/agents/{made.json()['id']}"
     changed = client.patch(url, {"role_prompt": "Be brief.", "model_alias": "deepseek"})
     assert (changed.status_code, changed.json()["role_prompt"]) == (200, "Be brief.")
@@ -114,6 +119,45 @@ def test_a_session_with_one_agent_has_no_room_to_see(client, alice):
     assert client.get(f"{API}/sessions/{second['id']}").status_code == 404
 
 
+def test_a_session_is_given_a_title_and_none(client, alice):
+    session_id = make_session(alice, "ann")
+    url = f"{API}/sessions/{session_id}"
+    before = client.get(url).json()
+    assert before["title"] == ""
+    for title, stored in (("Plans", "Plans"), ("  Zoë's 日本 😀  ", "Zoë's 日本 😀"), ("x" * 200, "x" * 200), ("", "")):
+        answer = client.patch(url, {"title": title})
+        assert (answer.status_code, answer.json()) == (200, {**before, "title": stored})
+        assert client.get(url).json()["title"] == stored
+    assert client.patch(url, {}).json() == before
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"title": "x" * 201}, "title"),
+        ({"title": None}, "title"),
+        ({"title": 5}, "title"),
+        ({"title": ["x"]}, "title"),
+        ({"title": "a\x00b"}, "title"),
+        ({"titel": "x"}, "titel"),
+        ({"title": "x", "room_id": str(uuid7())}, "room_id"),
+    ],
+)
+def test_a_title_that_is_none_is_refused_and_nothing_changes(client, alice, body, field):
+    session_id = make_session(alice, "ann")
+    Session.objects.filter(pk=session_id).update(title="Before")
+    answer = client.patch(f"{API}/sessions/{session_id}", body)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+    assert Session.objects.get(pk=session_id).title == "Before"
+
+
+def test_a_room_session_starts_with_a_title_or_without(client, alice):
+    room = Session.objects.get(pk=make_session(alice, "ann")).room_id
+    url = f"{API}/rooms/{room}/sessions"
+    assert [client.post(url, body).json()["title"] for body in ({"title": "One"}, {"title": ""}, {})] == ["One", "", ""]
+    assert client.post(url, {"title": "x" * 201}).status_code == 422
+
+
 def test_lists_are_paged_each_row_once(client):
     for number in range(5):
         client.post(f"{API}/rooms", {"name": f"Room {number}"})
@@ -133,7 +177,7 @@ def routes(agent, room, session):
     yield from ((method, f"/rooms/{room}/agents/{agent}") for method in ("patch", "delete"))
     yield from ((method, f"/rooms/{room}/sessions") for method in ("get", "post"))
     yield from ((method, f"/agents/{agent}/sessions") for method in ("get", "post"))
-    yield from ((method, f"/sessions/{session}") for method in ("get", "delete"))
+    yield from ((method, f"/sessions/{session}") for method in ("get", "patch", "delete"))
     yield ("patch", f"/rooms/{room}/mode")
     yield ("get", f"/sessions/{session}/messages")
     yield ("post", f"/sessions/{session}/turns/estimate")
@@ -148,6 +192,7 @@ def test_what_is_bobs_answers_exactly_as_what_does_not_exist(client):
     absent = routes(uuid7(), uuid7(), uuid7())
     for (method, path), (_, missing) in zip(routes(agent.id, session.room_id, session.id), absent, strict=True):
         body = {"message": "hi"} if path.endswith("estimate") else everything
+        body = {"title": "x"} if path.startswith("/sessions") and method == "patch" else body
         answer = getattr(client, method)(f"{API}{path}", body)
         assert (path, answer.status_code, answer.json()) == (
             path, 404, getattr(client, method)(f"{API}{missing}", body).json(),

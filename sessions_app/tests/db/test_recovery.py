@@ -16,11 +16,13 @@ from pricing.rating import TokenPools
 from sessions_app.llm.types import ChatResult
 from sessions_app.models import Message, Turn, TurnStep
 from sessions_app.tests.makers import make_person, make_session
-from sessions_app.turns import rows
+from sessions_app.turns import ending_rows, rows
 from sessions_app.turns.admission import admit
+from sessions_app.turns.ending_rows import Conclusion, TurnEnd
 from sessions_app.turns.meter import Meter, TurnIds
-from sessions_app.turns.opening import open_turn, price_of
+from sessions_app.turns.opening import open_turn
 from sessions_app.turns.outcome import INTERRUPTED, RunReport, conclude
+from sessions_app.turns.preparing import price_of
 from sessions_app.turns.recovery import recover, recover_lost_turns
 from sessions_app.turns.settling import TurnRecord, settle_turn
 from sessions_app.turns.turn import OpenedTurn, TurnRequest
@@ -112,8 +114,8 @@ def test_the_old_runner_writes_nothing_once_its_turn_was_taken_over():
     assert rows.take_over(turn_id=turn.id, claim=uuid4())
     assert rows.renew_leases([(turn.id, turn.lease_claim)]) == set()
     assert rows.journal(turn_id=turn.id, claim=turn.lease_claim, steps=[]) is False
-    end = rows.TurnEnd("completed", "", "", "", [])
-    assert rows.end(turn_id=turn.id, claim=turn.lease_claim, outcome=end, steps=[], answers=[]) is False
+    conclusion = Conclusion(TurnEnd("completed", "", "", "", []), [])
+    assert ending_rows.end(turn_id=turn.id, claim=turn.lease_claim, conclusion=conclusion, steps=[]) is False
     assert Turn.objects.get(id=turn.id).status == "running"
     lose_the_lease(turn)
     assert recover_lost_turns() == 1
@@ -144,8 +146,8 @@ def finished_meter(turn: OpenedTurn, pools: TokenPools, *, provider_model: str =
 
 
 def record_of(turn: OpenedTurn, meter: Meter) -> TurnRecord:
-    end, answers = conclude(steps=meter.steps, speakers=1, report=RunReport())
-    return TurnRecord(meter.ids, turn.lease_claim, turn.prepared.book, end, meter.steps, meter.calls, answers)
+    conclusion = conclude(steps=meter.steps, report=RunReport(finished=True), summary_plan=None)
+    return TurnRecord(meter.ids, turn.lease_claim, turn.prepared.book, conclusion, meter.steps, meter.calls)
 
 
 def test_settling_again_after_a_commit_whose_answer_was_lost_gives_the_same_outcome():
@@ -202,8 +204,8 @@ def test_a_call_that_was_reserved_and_never_made_ends_with_its_turn_and_is_no_ev
     ids = TurnIds(turn.id, turn.request.session_id, turn.prepared.room_id, turn.request.user_id)
     meter = Meter(ids=ids, book=turn.prepared.book, first_step_id=turn.first_step_id)
     meter.begin(turn.prepared.plan.speakers[0], purpose="agent")
-    end, answers = conclude(steps=meter.steps, speakers=1, report=RunReport(stopped_by=INTERRUPTED))
-    record = TurnRecord(ids, turn.lease_claim, turn.prepared.book, end, meter.ended(), meter.calls, answers)
+    conclusion = conclude(steps=meter.steps, report=RunReport(stopped_by=INTERRUPTED), summary_plan=None)
+    record = TurnRecord(ids, turn.lease_claim, turn.prepared.book, conclusion, meter.ended(), meter.calls)
     assert settle_turn(record) is not None
     assert [step.status for step in TurnStep.objects.filter(turn_id=turn.id)] == ["cancelled"]
     assert LLMCallEvent.objects.filter(turn_id=turn.id).count() == 0

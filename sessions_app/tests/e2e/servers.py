@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -38,6 +39,9 @@ def database_url(application_name: str) -> str:
     return f"postgres://{login}@{host}:{port}/{name}?application_name={application_name}"
 
 
+SECRET_KEY = "test-" + "0123456789abcdefghijklmnopqrstuvwxyz" * 2  # noqa: S105 - of test processes
+
+
 class WebProcess:
     """One web process. `client(token)` talks to it over HTTP."""
 
@@ -47,7 +51,7 @@ class WebProcess:
         self.environment = {
             **os.environ,
             "DEBUG": "0",
-            "SECRET_KEY": "test-" + "0123456789abcdefghijklmnopqrstuvwxyz" * 2,
+            "SECRET_KEY": SECRET_KEY,
             "DATABASE_URL": database_url(name),
             "DATABASE_POOL_SIZE": "8",
             "REDIS_URL": settings.REDIS_URL,
@@ -58,12 +62,12 @@ class WebProcess:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> WebProcess:
+    def start(self, **popen: Any) -> WebProcess:
         command = [
             sys.executable, "-m", "uvicorn", "config.asgi:application", "--host", "127.0.0.1", "--port", str(self.port),
             "--lifespan", "on", "--no-access-log", "--log-level", "warning",
         ]  # fmt: skip
-        self.process = subprocess.Popen(command, env=self.environment, cwd=ROOT)
+        self.process = subprocess.Popen(command, env=self.environment, cwd=ROOT, **popen)
         return self
 
     def wait(self) -> WebProcess:

@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
+from sessions_app.context.conversation import attributed, mark_of
 from sessions_app.models import Turn, TurnStep
 from sessions_app.tests.e2e.conftest import API_KEY
-from sessions_app.tests.e2e.servers import sse
+from sessions_app.tests.e2e.servers import SECRET_KEY, sse
 from sessions_app.tests.makers import make_person, make_session, make_standalone_session
 from sessions_app.tests.scripted_provider import Reply
 
@@ -26,7 +27,7 @@ USAGE = {"prompt_tokens": 160, "completion_tokens": 80, "prompt_tokens_details":
 
 def said_by(body):
     """The agent whose role prompt a request carries."""
-    return body["messages"][0]["content"].removeprefix("You are ").removesuffix(".")
+    return body["messages"][0]["content"].split("\n")[0].removeprefix("You are ").removesuffix(".")
 
 
 def test_a_round_table_turn_is_answered_billed_and_itemised(web, provider, script):
@@ -67,7 +68,10 @@ def test_a_round_table_turn_is_answered_billed_and_itemised(web, provider, scrip
     first, second = provider.journal
     assert first.body["stream"] is True
     assert first.headers["authorization"] == f"Bearer {API_KEY}"
-    assert second.body["messages"][-1] == {"role": "user", "content": "[Optimist (@optimist) said:]\nI am optimist."}
+    assert second.body["messages"][-1] == {
+        "role": "user",
+        "content": attributed("Optimist (@optimist) said", "I am optimist.", mark_of(session, secret=SECRET_KEY)),
+    }
     assert "optimist" not in second.body["messages"][0]["content"]
 
 
@@ -86,7 +90,7 @@ def test_the_next_turn_reads_the_conversation_so_far(web, provider, script):
     assert [(m["role"], m["content"]) for m in sent[1:]] == [
         ("user", "One"),
         ("assistant", "optimist 2"),
-        ("user", "[Skeptic (@skeptic) said:]\nskeptic 3"),
+        ("user", attributed("Skeptic (@skeptic) said", "skeptic 3", mark_of(session, secret=SECRET_KEY))),
         ("user", "Two"),
     ]
 

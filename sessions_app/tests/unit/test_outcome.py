@@ -20,6 +20,14 @@ CUT = ("partial", "te", "provider_error")
 BAD = ("error", "", "provider_unavailable")
 
 
+def ended(steps, speakers, **fields):
+    """The conclusion of a run in which so many were asked to speak."""
+    asked = [step(*item) for item in steps]
+    short = [item.error_code or item.status for item in asked if item.status != "success"]
+    report = RunReport(finished=len(steps) == speakers, shortfalls=short, **fields)
+    return conclude(steps=asked, report=report, summary_plan=None)
+
+
 @pytest.mark.parametrize(
     ("steps", "speakers", "stopped_by", "expected"),
     [
@@ -38,15 +46,21 @@ BAD = ("error", "", "provider_unavailable")
     ],
 )
 def test_the_status_follows_from_what_was_answered(steps, speakers, stopped_by, expected):
-    end, answers = conclude(
-        steps=[step(*item) for item in steps], speakers=speakers, report=RunReport(stopped_by=stopped_by)
-    )
-    assert (end.status, end.error_code) == expected
-    assert [answer.content for answer in answers] == [item[1] for item in steps if item[1]]
+    conclusion = ended(steps, speakers, stopped_by=stopped_by)
+    assert (conclusion.end.status, conclusion.end.error_code) == expected
+    assert [answer.content for answer in conclusion.answers] == [item[1] for item in steps if item[1]]
 
 
 def test_the_providers_own_words_and_the_warnings_are_kept():
-    report = RunReport(warnings=[Warning("w", "said")], failure_details={"provider_unavailable": "It is asleep."})
-    end, _ = conclude(steps=[step(*BAD), step(*GOOD, model="m-2")], speakers=2, report=report)
+    end = ended(
+        [BAD, (*GOOD, "", "m-2")], 2,
+        warnings=[Warning("w", "said")], failure_details={"provider_unavailable": "It is asleep."},
+    ).end  # fmt: skip
     assert (end.error_detail, end.provider_model) == ("It is asleep.", "m-2")
     assert end.warnings == [{"code": "w", "detail": "said"}]
+
+
+def test_an_answer_that_a_fallback_gave_is_an_answer():
+    steps = [step(*BAD), step(*GOOD)]
+    conclusion = conclude(steps=steps, report=RunReport(finished=True), summary_plan=None)
+    assert (conclusion.end.status, conclusion.end.error_code) == ("completed", "")

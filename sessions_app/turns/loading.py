@@ -1,0 +1,142 @@
+"""What opening reads, in one statement: replay, session, agents, notes and history, price revision, enforcement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from billing.enforcement import OVERRIDE_SQL
+from config.core.jsonb import decoded
+from config.core.transactions import patience_sql
+from sessions_app.context.conversation import Notes, Summary, Utterance
+from sessions_app.turns.planning import Speaker
+from sessions_app.turns.turn import TurnRequest
+
+# Enough for the largest context there is; `context.window` decides what of it goes along.
+_HISTORY_BYTES = 4_000_000
+_HISTORY_ROWS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    fingerprint: str
+    turn_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRoom:
+    """`history`: what was said since the messages that `summary` stands for, oldest first."""
+
+    room_id: UUID
+    mode: str
+    goal: str
+    title: str
+    agents: tuple[Speaker, ...]
+    summary: Summary | None
+    history: tuple[Utterance, ...]
+    last_turn_index: int
+    last_turn_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`room` is None where the caller has no such session."""
+
+    replay: Replay | None
+    room: LoadedRoom | None
+    pricing_version: str
+    pricing_revision: int
+    enforcement_override: str | None
+
+
+# A turn that was made anew is read no more, unless the new one failed.
+_READ_NO_MORE = """
+    t.id IS NOT DISTINCT FROM %(regenerates)s::uuid OR EXISTS (
+        SELECT 1 FROM turns r WHERE r.regenerates_id = t.id AND r.status NOT IN ('failed', 'running', 'queued'))
+"""
+_LOAD = f"""
+SELECT (SELECT jsonb_build_array(k.fingerprint, k.resource_id) FROM idempotency_keys k
+         WHERE k.caller_id = %(caller_id)s AND k.key = %(key)s),
+       p.version, p.revision, {OVERRIDE_SQL},
+       s.room_id, s.mode, s.goal, s.title,
+       (SELECT jsonb_agg(jsonb_build_array(a.id, a.agent_key, a.name, a.role_prompt, a.model_alias, a.description)
+                         ORDER BY ra.position, ra.id)
+          FROM room_agents ra JOIN agents a ON a.id = ra.agent_id AND a.deleted_at IS NULL
+         WHERE ra.room_id = s.room_id),
+       notes.row,
+       (SELECT jsonb_agg(jsonb_build_array(m.agent_key, m.agent_name, m.content, m.turn_index, m.id)
+                         ORDER BY m.turn_index, m.id)
+          FROM (SELECT n.*, SUM(octet_length(n.content)) OVER (ORDER BY n.turn_index DESC, n.id DESC) AS bytes
+                  FROM (SELECT t.turn_index, m.id, m.agent_key, m.agent_name, m.content
+                          FROM turns t JOIN messages m ON m.turn_id = t.id
+                         WHERE t.session_id = s.id AND t.status NOT IN ('failed', 'running', 'queued')
+                           AND t.turn_index >= COALESCE(notes.through_turn_index, 0)
+                           AND (notes.row IS NULL
+                                OR (t.turn_index, m.id) > (notes.through_turn_index, notes.through_message_id))
+                           AND NOT ({_READ_NO_MORE})
+                         ORDER BY t.turn_index DESC, m.id DESC LIMIT {_HISTORY_ROWS}) n) m
+         WHERE m.bytes <= {_HISTORY_BYTES}),
+       COALESCE(newest.turn_index, 0), newest.id
+  FROM pricing_versions p LEFT JOIN (
+       SELECT s.id, s.room_id, r.mode, r.goal, s.title FROM sessions s JOIN rooms r ON r.id = s.room_id
+        WHERE s.id = %(session_id)s AND s.user_id = %(user_id)s AND s.deleted_at IS NULL AND r.deleted_at IS NULL
+       ) s ON true
+  LEFT JOIN LATERAL (
+       SELECT y.through_turn_index, y.through_message_id,
+              jsonb_build_array(y.text, y.key_facts, y.decisions, y.open_questions, y.action_items,
+                                y.through_turn_index, y.through_message_id, y.messages) AS row
+         FROM session_summaries y WHERE y.session_id = s.id AND NOT y.used_fallback
+        ORDER BY y.through_turn_index DESC, y.id DESC LIMIT 1) notes ON true
+  LEFT JOIN LATERAL (
+       SELECT t.turn_index, t.id FROM turns t WHERE t.session_id = s.id
+        ORDER BY t.turn_index DESC LIMIT 1) newest ON true
+ WHERE p.status = 'active' AND {{patience}}
+"""  # noqa: S608 - constants only
+
+
+def load(request: TurnRequest) -> Loaded:
+    """One snapshot, always scoped to the caller."""
+    parameters = {
+        "caller_id": request.claim.caller_id if request.claim else None,
+        "key": request.claim.key if request.claim else None,
+        "session_id": request.session_id,
+        "user_id": request.user_id,
+        "regenerates": request.regenerates,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_LOAD.replace("{patience}", patience_sql()), parameters)
+        replay, version, revision, override, *room = cursor.fetchone()
+    found = decoded(replay)
+    return Loaded(
+        Replay(found[0], UUID(found[1])) if found else None,
+        _room(room) if room[0] is not None else None,
+        version, revision, override,
+    )  # fmt: skip
+
+
+def _room(row: Sequence[Any]) -> LoadedRoom:
+    room_id, mode, goal, title, agents, notes, history, last_turn_index, last_turn_id = row
+    return LoadedRoom(
+        room_id=room_id,
+        mode=mode,
+        goal=goal,
+        title=title,
+        agents=tuple(Speaker(UUID(id_), *rest) for id_, *rest in decoded(agents) or []),
+        summary=_summary(decoded(notes)),
+        history=tuple(
+            Utterance(key, name, text, index, UUID(id_)) for key, name, text, index, id_ in decoded(history) or []
+        ),
+        last_turn_index=last_turn_index,
+        last_turn_id=last_turn_id,
+    )
+
+
+def _summary(row: Any) -> Summary | None:
+    if row is None:
+        return None
+    text, *lists = row[:5]
+    return Summary(Notes(text, *map(tuple, lists)), row[5], UUID(row[6]), row[7])
