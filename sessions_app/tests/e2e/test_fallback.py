@@ -9,6 +9,7 @@ import pytest
 from billing.models import CreditTransaction, LLMCallEvent
 from pricing.services import put_model
 from pricing.tests.makers import SEED
+from sessions_app.tests.e2e.scraping import scrape
 from sessions_app.tests.e2e.servers import sse
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
@@ -51,7 +52,9 @@ def run(web, person, session, **body):
 def test_the_fallback_answers_is_billed_at_its_own_price_and_said_in_a_warning(web, script):
     script.reply = answers_only("second-model")
     alice = make_person("alice")
+    counted = scrape(web).sum("fallbacks_used_total", model_alias="first", fallback_alias="second")
     events, turn, bill = run(web, alice, make_session(alice, "ann", "ben", model_alias="first"))
+    assert scrape(web).sum("fallbacks_used_total", model_alias="first", fallback_alias="second") == counted + 2
     assert (turn["status"], [m["content"] for m in turn["messages"]]) == ("completed", ["hi", "fine", "fine"])
     assert [(c["agent_key"], c["model_alias"], c["status"], c["credits_charged"]) for c in bill["calls"]] == [
         ("ann", "first", "error", "0.00000000"),

@@ -9,6 +9,7 @@ import pytest
 from billing.models import LLMCallEvent
 from sessions_app.context.conversation import attributed, mark_of
 from sessions_app.models import Agent, Message, TurnContextAudit
+from sessions_app.tests.e2e.scraping import scrape
 from sessions_app.tests.e2e.servers import SECRET_KEY, sse
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
@@ -268,7 +269,9 @@ def test_an_orchestrator_whose_provider_is_down_never_fails_the_turn(web, script
     script.reply = scripted(Reply(status=503, headers={"Retry-After": "99"}))
     alice = make_person("alice", credits="1")
     session = make_session(alice, "ann", "ben", mode="orchestrator")
+    counted = scrape(web).sum("routing_fallbacks_total", reason="provider_error")
     turn, bill = post(web, alice, session)
+    assert scrape(web).sum("routing_fallbacks_total", reason="provider_error") == counted + 1
     assert lines(bill) == [("router", "orchestrator", "error"), ("agent", "ann", "success")]
     assert (turn["status"], turn["error"]) == ("completed", None)
     assert turn["warnings"][0]["detail"] == "The orchestrator failed, so @ann answers."

@@ -14,6 +14,7 @@ from pricing.services import put_model
 from pricing.tests.makers import SEED
 from sessions_app.context.conversation import Notes, as_summary, mark_of
 from sessions_app.models import SessionSummary, Turn, TurnContextAudit
+from sessions_app.tests.e2e.scraping import scrape
 from sessions_app.tests.e2e.servers import SECRET_KEY, sse, web_processes
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
@@ -130,6 +131,7 @@ def test_notes_that_cannot_be_made_are_done_without_and_it_is_said_everywhere(we
     alice = make_person("alice")
     session = make_session(alice, "ann", model_alias="small")
     talk(web, alice, session, UNTIL_DUE)
+    counted = scrape(web).sum("summary_fallbacks_total", reason=reason)
     with web.client(alice.token) as client:
         body = {"message": MESSAGE, "max_output_tokens": 65}
         events = sse(client.post(f"/sessions/{session}/turns/stream", json=body).text)
@@ -144,6 +146,7 @@ def test_notes_that_cannot_be_made_are_done_without_and_it_is_said_everywhere(we
     assert (context["strategy"], context["summary_used_fallback"]) == ("pruned", True)
     assert context["cut_messages"] == 2 * UNTIL_DUE - context["included_messages"] > 0
     assert f"({reason})" in context["explanation"]
+    assert scrape(web).sum("summary_fallbacks_total", reason=reason) == counted + 1
     # The next turn tries again, and what it makes stands for everything.
     script.reply = answering(json.dumps(NOTES))
     mended = talk(web, alice, session, 1)
