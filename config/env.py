@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64decode
 from decimal import Decimal, InvalidOperation
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -100,9 +102,11 @@ def http_url(name: str) -> str:
     raw = text(name)
     try:
         parts = urlsplit(raw)
+        # Reading the port is what judges it.
+        is_url = parts.port != 0 and bool(parts.hostname)
     except ValueError:
         raise ImproperlyConfigured(f"{name}: not a URL") from None
-    if raw and (parts.scheme not in {"http", "https"} or not parts.netloc):
+    if raw and (parts.scheme not in {"http", "https"} or not is_url):
         raise ImproperlyConfigured(f"{name}: expected an http or https URL")
     return raw.rstrip("/")
 
@@ -165,6 +169,21 @@ def origins(name: str) -> list[str]:
         if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
             raise ImproperlyConfigured(f"{name}: expected origins such as https://example.com, got {value!r}")
     return values
+
+
+def writable_folder(name: str) -> str:
+    """A folder that this process may write to, made where it is missing; or nothing."""
+    raw = text(name)
+    if not raw:
+        return ""
+    folder = Path(raw)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}: {raw!r} cannot be used: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ImproperlyConfigured(f"{name}: {raw!r} cannot be written to")
+    return raw
 
 
 def redis_url(name: str, default: str = "") -> str:

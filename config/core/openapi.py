@@ -27,3 +27,9 @@ class ProblemAutoSchema(AutoSchema):
     def get_tags(self) -> list[str]:
         parts = [part for part in self.path.split("/") if part and not part.startswith("{")]
         return [parts[2] if len(parts) > 2 else parts[-1]]
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        """By what a 200 says, where that is declared: the first of all answers would be a problem document."""
+        answers = self.get_response_serializers() if serializer is None else serializer
+        declared = answers.get(200, answers) if isinstance(answers, dict) else answers
+        return bool(super()._is_list_view(declared))

@@ -40,6 +40,13 @@ class KeysetPagination(CursorPagination):
                 raise
             raise ValidationError(NOT_OURS) from None
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """OpenAPI 3.1 knows no `nullable`, which is what Django REST framework would say."""
+        described: dict[str, Any] = super().get_paginated_response_schema(schema)
+        for name in ("next", "previous"):
+            described["properties"][name] = {"type": ["string", "null"], "format": "uri"}
+        return described
+
     def get_page_size(self, request: Request) -> int | None:
         raw = request.query_params.get("page_size")
         if raw is not None and not (raw.isascii() and raw.isdigit() and 1 <= int(raw[:9]) <= 200):

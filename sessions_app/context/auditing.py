@@ -56,9 +56,9 @@ def _explanation(call: Mapping[str, Any], fallback_reason: str) -> str:
         f"{'' if call['exact'] else ' at most'}."
     ]
     if call["notes_messages"]:
-        shortened = " cut short," if call["notes_cut"] else ""
+        shortened = ", cut short," if call["notes_cut"] else ""
         said.append(
-            f"Notes ({call['notes_tokens']} tokens),{shortened} stood for {call['notes_messages']} old messages."
+            f"Notes ({call['notes_tokens']} tokens){shortened} stood for {call['notes_messages']} old messages."
         )
     said.append(f"{call['included_messages']} messages ({call['included_tokens']} tokens) were read as they were said.")
     if call["cut_messages"]:

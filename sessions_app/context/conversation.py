@@ -9,6 +9,7 @@ their agents and reach nobody else.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -80,7 +81,12 @@ def as_read_by(item: Utterance, agent_key: str, mark: str) -> Message:
 
 def attributed(who: str, text: str, mark: str) -> str:
     """Somebody else's text between marks. A text that holds the mark has read it from its own prompt: it loses it."""
-    return f"[{mark}] {who.replace(mark, '')}:\n{text.replace(mark, '')}\n[/{mark}]"
+    return f"[{mark}] {_without(mark, who)}:\n{_without(mark, text)}\n[/{mark}]"
+
+
+def _without(mark: str, text: str) -> str:
+    """In any case, because a model reads it so. Something stays in its place: around nothing, two halves would meet."""
+    return re.sub(re.escape(mark), "-", text, flags=re.IGNORECASE)
 
 
 def explains_marks(mark: str) -> str:

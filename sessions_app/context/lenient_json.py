@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-TEXT_MAX_CHARS = 100_000
+TEXT_MAX_CHARS = 20_000
 # How far back the end of a torn object is looked for before it is given up.
 _STEPS_MAX = 64
 _CLOSING = {"{": "}", "[": "]"}
@@ -17,11 +17,7 @@ _CLOSING = {"{": "}", "[": "]"}
 
 def exact_object(text: str) -> dict[str, Any] | None:
     """The object that the whole text is."""
-    try:
-        value = json.loads(text[:TEXT_MAX_CHARS])
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    return _object(text[:TEXT_MAX_CHARS])
 
 
 def lenient_object(text: str) -> dict[str, Any] | None:
@@ -37,13 +33,21 @@ def lenient_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def _mended(text: str) -> dict[str, Any] | None:
     """Cut back to a place where closing what is open makes an object: first within a string, then at commas."""
     for _ in range(_STEPS_MAX):
         closing = _closing_of(text)
         if closing is None:
             return None
-        found = exact_object(text + closing)
+        found = _object(text + closing)
         if found is not None:
             return found
         comma = text.rfind(",")

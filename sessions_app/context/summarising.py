@@ -32,6 +32,8 @@ MAX_OUTPUT_TOKENS = 600
 _ALONE, _TOGETHER = (1, 1), (2, 3)
 # Once they do not, so much of it is left as it was said: the newest messages.
 _KEPT = (1, 3)
+# However short they are: more than these are not read in one turn, so notes come before opening has to leave any out.
+MESSAGES_MAX = 300
 # Old messages that do not fit the writer's context together are cut to equal shares, none below this.
 _LEAST_LINE_BYTES = 120
 _OUTPUT_SHARE = 6
@@ -71,11 +73,13 @@ class SummaryDue:
 
 
 def too_long(conversation: Conversation, readers: Sequence[Reader]) -> int:
-    """How many of the oldest messages should give way to notes; 0 while the history fits all readers."""
+    """How many of the oldest messages should give way to notes; 0 while the history fits all readers and is short."""
     if not conversation.history:
         return 0
     together = len({reader.agent_key for reader in readers}) > 1
     kept = min(_kept(conversation, reader, together=together) for reader in readers)
+    if kept > MESSAGES_MAX:
+        kept = MESSAGES_MAX * _KEPT[0] // _KEPT[1]
     return _whole_turns(conversation.history, len(conversation.history) - kept)
 
 

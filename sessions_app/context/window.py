@@ -132,8 +132,12 @@ def compose(
     parts = parts_of(reader, conversation, answers)
     exact, count = count is not None, count or bound_count
     budget = input_budget(context_tokens=reader.context_tokens, max_output_tokens=reader.max_output_tokens)
-    required = _checked(parts, reader, budget, count)
+    required = required_tokens(parts, reader, count)
     left = budget - required
+    if left < 0:
+        # Without anybody else's words there are no marks to explain either, and then it may fit after all.
+        parts = replace(parts, system=parts_of(reader, _bare(conversation), ()).system)
+        required, left = _checked(parts, reader, budget, count), 0
     heard, heard_tokens, answers_cut = _shared_out(parts.answers, left, count)
     left -= heard_tokens
     notes, notes_tokens, notes_cut = _notes(parts.notes, min(left, budget // NOTES_SHARE), count)
@@ -174,8 +178,11 @@ def ensure_it_fits(reader: Reader, conversation: Conversation, *, count: Count |
     Raises: ContextBudgetExceeded.
     """
     budget = input_budget(context_tokens=reader.context_tokens, max_output_tokens=reader.max_output_tokens)
-    bare = replace(conversation, summary=None, history=())
-    _checked(parts_of(reader, bare, ()), reader, budget, count or bound_count)
+    _checked(parts_of(reader, _bare(conversation), ()), reader, budget, count or bound_count)
+
+
+def _bare(conversation: Conversation) -> Conversation:
+    return replace(conversation, summary=None, history=())
 
 
 def _checked(parts: Parts, reader: Reader, budget: int, count: Count) -> int:

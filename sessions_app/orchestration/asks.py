@@ -7,6 +7,7 @@ about the same words.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Literal
 
 from sessions_app.context.conversation import Utterance
@@ -15,6 +16,10 @@ from sessions_app.llm.types import Message, ResponseSchema
 from sessions_app.orchestration import routing, synthesis
 from sessions_app.turns.planning import Plan, Speaker
 
+# Providers that know no structured output refuse the request itself: then the instructions must do.
+REFUSES_SCHEMA = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+# In these modes nobody hears the answers before theirs.
+ALONE = frozenset({"manual", "standalone"})
 Purpose = Literal["agent", "router", "synthesis", "summary"]
 
 
@@ -77,7 +82,15 @@ def synthesise(plan: Plan, answers: tuple[Utterance, ...]) -> Ask:
 
 def first(plan: Plan) -> Ask:
     """The call without which the turn is nothing: what its admission depends on."""
-    return route(plan) if plan.mode == "orchestrator" else speech(plan.speakers[0])
+    resumed = plan.resumption
+    if resumed is None:
+        return route(plan) if plan.mode == "orchestrator" else speech(plan.speakers[0])
+    heard = tuple(Utterance(*answer) for answer in resumed.answers)
+    if resumed.entry == "synthesise":
+        return synthesise(plan, heard)
+    if resumed.entry == "route":
+        return route(plan, heard)
+    return speech(resumed.speakers[0], () if plan.mode in ALONE else heard)
 
 
 def possible(plan: Plan) -> list[Ask]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 
 from sessions_app import metrics
 from sessions_app.context.conversation import Utterance
@@ -14,8 +13,6 @@ from sessions_app.turns.planning import Speaker
 
 ROUTING_FALLBACK = "routing_fallback"
 ROUTING_TRUNCATED = "routing_truncated"
-# Providers that know no structured output refuse the request itself: then the instructions must do.
-_REFUSES_SCHEMA = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +58,6 @@ def _once_more(ports: TurnPorts, reply: Reply, answers: tuple[Utterance, ...]) -
     """What to ask after an answer that named nobody; None where the provider failed and asking again would not help."""
     if not reply.failed:
         return asks.route(ports.plan, answers, failed=reply.text)
-    if reply.http_status in _REFUSES_SCHEMA:
+    if reply.http_status in asks.REFUSES_SCHEMA:
         return replace(asks.route(ports.plan, answers), schema=None)
     return None

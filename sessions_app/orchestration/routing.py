@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sessions_app.context.lenient_json import exact_object, lenient_object
+from sessions_app.context.lenient_json import TEXT_MAX_CHARS, exact_object, lenient_object
 from sessions_app.llm.types import Message, ResponseSchema
 from sessions_app.turns.planning import Speaker
 
@@ -93,7 +93,7 @@ def understood(text: str, agents: Sequence[Speaker], *, may_be_nobody: bool = Fa
         if chosen or (may_be_nobody and named == []):
             return _routing(chosen, second_round=found.get("second_round") is True)
         return None
-    chosen = _chosen(_WORD.findall(text), agents)
+    chosen = _chosen(_WORD.findall(text[:TEXT_MAX_CHARS]), agents)
     return _routing(chosen) if chosen else None
 
 

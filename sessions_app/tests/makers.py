@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.utils import timezone
 from knox.models import AuthToken
 
 from billing.tests.makers import make_wallet
 from config.core.ids import uuid7
 from sessions_app import services
+from sessions_app.models import Session, Turn
 
 PASSWORD = "correct horse battery staple"
 
@@ -59,3 +62,16 @@ def make_session(person: Person, *keys: str, mode: str = "roundtable", model_ali
 def make_standalone_session(person: Person, key: str = "solo", *, model_alias: str = "gpt-4o") -> UUID:
     (agent,) = make_agents(person, key, model_alias=model_alias)
     return services.open_agent_session(agent).id
+
+
+def make_ended_turn(person: Person, session_id: UUID, **fields: Any) -> Turn:
+    """A stored turn that called nobody."""
+    session = Session.objects.select_related("room").get(pk=session_id)
+    now = timezone.now()
+    values: dict[str, Any] = {
+        "session": session, "user_id": person.id, "room_id": session.room_id, "mode": session.room.mode,
+        "turn_index": Turn.objects.filter(session=session).count() + 1, "status": "completed", "user_input": "Hi",
+        "pricing_version": "2026-02-20", "pricing_revision": 1, "speakers": [], "max_output_tokens": 100,
+        "claim": uuid7(), "request_id": "test", "created_at": now, "finished_at": now,
+    }  # fmt: skip
+    return Turn.objects.create(**(values | fields))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -17,13 +17,13 @@ from sessions_app.context.summarising import SummaryDue
 from sessions_app.context.window import Window, compose, input_budget
 from sessions_app.errors import ContextBudgetExceeded
 from sessions_app.llm.estimate import input_bound
-from sessions_app.llm.types import ChatResult
-from sessions_app.orchestration.asks import Ask
+from sessions_app.llm.types import ChatResult, ResponseSchema
+from sessions_app.orchestration.asks import REFUSES_SCHEMA, Ask
 from sessions_app.turns.calling import Call, Caller
 from sessions_app.turns.counting import exactly
 from sessions_app.turns.outcome import OUT_OF_CREDITS, SPOKEN, RunReport, why_not
 from sessions_app.turns.planning import Speaker, Warning
-from sessions_app.turns.preparing import chain_of, counting, price_of, reader_of
+from sessions_app.turns.preparing import chain_of, counting, find_price, price_of, reader_of
 from sessions_app.turns.turn import OpenedTurn
 
 log = structlog.get_logger(__name__)
@@ -37,6 +37,18 @@ class Attempt(Protocol):
     def __call__(self, speaker: Speaker, notice: Warning | None, /) -> Awaitable[ChatResult | None]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class NotAsked:
+    """The reply to a question that its model cannot read, however much is pruned: no call was made, nothing is billed.
+
+    Opening has let the turn in, but a repair is longer than what it repairs, and a tokenizer may be away by now.
+    """
+
+    text: str = ""
+    failed: bool = True
+    http_status: int | None = None
+
+
 class Asker:
     """One turn's questions, one after another. Knows the conversation as it stands after the turn's own notes."""
 
@@ -48,9 +60,16 @@ class Asker:
         # The first answer's call as opening planned it by bounds. Its hold is there, so it can be made in any case.
         self._opened_with: Window | None = turn.prepared.window
 
-    async def ask(self, question: Ask) -> ChatResult | None:
+    async def ask(self, question: Ask) -> ChatResult | NotAsked | None:
         """One answer. None when the wallet does not allow the call. Raises: TurnLost."""
-        result = await self._or_fallback(question.speaker, partial(self._asked, question))
+        try:
+            result = await self._or_fallback(question.speaker, partial(self._asked, question))
+        except ContextBudgetExceeded as refusal:
+            log.warning("question_too_long", purpose=question.purpose, model_alias=refusal.model_alias)
+            if question.purpose in SPOKEN:
+                self.report.shortfalls.append(refusal.code)
+                self.report.failure_details.setdefault(refusal.code, refusal.detail)
+            return NotAsked()
         if result is None:
             if self.caller.refusal is not None:
                 self.caller.warn(OUT_OF_CREDITS, f"The credits do not cover a further call. {self.caller.refusal}")
@@ -65,14 +84,16 @@ class Asker:
         reason = self.turn.prepared.summary_fallback
         if due is not None:
             housekeeper = self.turn.prepared.plan.housekeeper
-            result = await self._or_fallback(housekeeper, partial(self._noted, due))
+            result = await self._or_fallback(housekeeper, partial(self._noted, due, summarising.SCHEMA))
+            if result is not None and result.http_status in REFUSES_SCHEMA:
+                result = await self._or_fallback(housekeeper, partial(self._noted, due, None))
             reason = self._took_notes(due, result)
         if reason:
             self.report.summary_fallback = reason
             metrics.summary_fell_back(reason)
             log.warning("summary_fallback", reason=reason)
             self.caller.warn(
-                SUMMARY_FALLBACK, f"Old messages could not be summed up ({reason}); the oldest are left out."
+                SUMMARY_FALLBACK, f"Old messages could not be summed up ({reason}); what does not fit is left out."
             )
 
     async def entitle(self, how: str) -> None:
@@ -81,8 +102,11 @@ class Asker:
         if how == "off" or not answer or not self.turn.prepared.is_untitled:
             return
         self.report.title = titling.from_message(self.turn.request.message)
-        if how == "model":
-            housekeeper = self.turn.prepared.plan.housekeeper
+        if how != "model" or self.report.stopped_by is not None:
+            # Where the credits did not cover an answer, the rest of them is not for a title.
+            return
+        housekeeper = self.turn.prepared.plan.housekeeper
+        if find_price(self.turn.prepared.book, housekeeper.model_alias) is not None:
             result = await self._or_fallback(housekeeper, partial(self._entitled, answer))
             named = titling.from_answer(result.text) if result is not None else ""
             self.report.title = named or self.report.title
@@ -102,7 +126,11 @@ class Asker:
             said = (
                 f"{asked} failed ({result.failure.code}); {fallback} answers for @{speaker.agent_key} at its own price."
             )
-            again = await attempt(replace(speaker, model_alias=fallback), Warning(FALLBACK_USED, said))
+            try:
+                again = await attempt(replace(speaker, model_alias=fallback), Warning(FALLBACK_USED, said))
+            except ContextBudgetExceeded:
+                # It reads less than its context promised, because nobody counts its tokens: the failure stands.
+                break
             if again is None:
                 refusal = f"{asked} failed, and {fallback} would cost more. {self.caller.refusal}"
                 self.caller.warn(OUT_OF_CREDITS, refusal)
@@ -122,9 +150,10 @@ class Asker:
         question = replace(question, speaker=speaker)
         opened_with, self._opened_with = self._opened_with, None
         instead = self._call(question, opened_with, notice) if opened_with else None
-        return await self.caller.make(self._call(question, await self._window(question), notice), instead=instead)
+        window = await self._window(question, opened_with)
+        return await self.caller.make(self._call(question, window, notice), instead=instead)
 
-    async def _window(self, question: Ask) -> Window:
+    async def _window(self, question: Ask, opened_with: Window | None) -> Window:
         prepared = self.turn.prepared
         reader = reader_of(question, prepared.book, self.turn.request)
         price = price_of(prepared.book, reader.model_alias)
@@ -133,7 +162,14 @@ class Asker:
             return compose(reader, self.conversation, question.answers, count=counting(exact))
         except ContextBudgetExceeded:
             # Text with more tokens than its bound. By the bound opening has let it in, so the provider is to judge.
+            pass
+        try:
             return compose(reader, self.conversation, question.answers)
+        except ContextBudgetExceeded:
+            # Opening counted it exactly, and the tokenizer has gone since.
+            if opened_with is None:
+                raise
+            return opened_with
 
     def _call(self, question: Ask, window: Window, notice: Warning | None) -> Call:
         return Call(
@@ -148,7 +184,9 @@ class Asker:
             notice=notice,
         )
 
-    async def _noted(self, due: SummaryDue, speaker: Speaker, notice: Warning | None) -> ChatResult | None:
+    async def _noted(
+        self, due: SummaryDue, schema: ResponseSchema | None, speaker: Speaker, notice: Warning | None
+    ) -> ChatResult | None:
         context = {
             "task": "notes",
             "required_tokens": due.input_tokens,
@@ -156,7 +194,7 @@ class Asker:
             "read_tokens": due.read_tokens,
         }
         call = Call(
-            speaker=speaker, purpose="summary", messages=due.messages, schema=summarising.SCHEMA,
+            speaker=speaker, purpose="summary", messages=due.messages, schema=schema,
             input_tokens=due.input_tokens, output_tokens=due.output_tokens, context=context, streams=False,
             notice=notice,
         )  # fmt: skip

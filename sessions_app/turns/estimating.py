@@ -10,7 +10,9 @@ from django.conf import settings
 from billing import ledger, reports
 from config.core.money import ZERO, ledger_text
 from sessions_app.context import titling
-from sessions_app.context.window import compose, input_budget
+from sessions_app.context.conversation import Notes, Utterance, as_read_by, as_summary, explains_marks
+from sessions_app.context.window import bound_count, compose, input_budget
+from sessions_app.errors import ContextBudgetExceeded
 from sessions_app.llm.estimate import input_bound
 from sessions_app.orchestration import asks, routing
 from sessions_app.orchestration.asks import Ask
@@ -20,7 +22,10 @@ from sessions_app.turns.turn import Prepared, TurnRequest
 
 # An answer of n tokens is read again by the next agent, perhaps through another tokenizer: counted as at most 4 n.
 _REREAD_FACTOR = 4
-_MESSAGE_TOKENS = 8
+# As many bytes as a character can take.
+_WIDEST = "\U0001f600"
+# What a second round has heard, for the words of its questions.
+_HEARD = (Utterance("", "", ""),)
 
 
 def estimate(request: TurnRequest) -> dict[str, Any]:
@@ -45,13 +50,14 @@ def _most(request: TurnRequest, prepared: Prepared) -> Decimal:
 
     Where an orchestrator routes: both rounds with everybody in them, each with a repair, and the synthesis.
     """
-    plan = prepared.plan
-    total, heard = _notes_and_title(request, prepared), 0
+    plan, mark = prepared.plan, prepared.conversation.mark
+    total, heard = _notes_and_title(request, prepared), _notes_read(prepared)
     agents = [asks.speech(speaker) for speaker in plan.speakers]
     if plan.mode == "orchestrator":
-        round_ = [asks.route(plan), asks.route(plan, failed="x" * routing.ANSWER_MAX_CHARS)]
+        failed = _WIDEST * routing.ANSWER_MAX_CHARS
+        first, second = ([asks.route(plan, said), asks.route(plan, said, failed=failed)] for said in ((), _HEARD))
         dearest = sorted((_call(request, prepared, ask, 0)[0] for ask in agents), reverse=True)
-        calls = [*round_, *agents, *round_, *agents, asks.synthesise(plan, ())]
+        calls = [*first, *agents, *second, *agents, asks.synthesise(plan, ())]
         # Of more agents than may speak in a round, the dearest ones.
         total -= 2 * sum(dearest[routing.MAX_SPEAKERS :], ZERO)
     else:
@@ -60,7 +66,9 @@ def _most(request: TurnRequest, prepared: Prepared) -> Decimal:
         cost, output_tokens = _call(request, prepared, ask, heard)
         total += cost
         if ask.purpose == "agent" and plan.mode in {"roundtable", "orchestrator"}:
-            heard += output_tokens * _REREAD_FACTOR + _MESSAGE_TOKENS
+            frame = as_read_by(Utterance(ask.speaker.agent_key, ask.speaker.agent_name, ""), "", mark)
+            heard = heard or bound_count(explains_marks(mark))
+            heard += output_tokens * _REREAD_FACTOR + bound_count(frame.content)
     return total
 
 
@@ -69,14 +77,31 @@ def _call(request: TurnRequest, prepared: Prepared, ask: Ask, heard: int) -> tup
 
     Where the alias has fallbacks, it is the dearest that may come to answer.
     """
-    window = compose(reader_of(ask, prepared.book, request), prepared.conversation)
+    reader = reader_of(ask, prepared.book, request)
+    try:
+        window = compose(reader, prepared.conversation)
+        read, output_tokens = window.input_tokens, window.output_tokens
+    except ContextBudgetExceeded:
+        # By its bound it does not fit: it is counted exactly and takes at most all there is, or it is not asked.
+        read, output_tokens = reader.context_tokens, reader.max_output_tokens
     costs = [ZERO]
     for price in chain_of(prepared.book, ask.speaker.model_alias):
         reader = ask.reader(context_tokens=price.context_tokens, max_output_tokens=request.max_output_tokens)
         budget = input_budget(context_tokens=reader.context_tokens, max_output_tokens=reader.max_output_tokens)
-        input_tokens = max(window.input_tokens, min(window.input_tokens + heard, budget))
+        input_tokens = max(read, min(read + heard, budget))
         costs.append(most(input_tokens, min(reader.max_output_tokens, price.context_tokens), price, prepared.book))
-    return max(costs), window.output_tokens
+    return max(costs), output_tokens
+
+
+def _notes_read(prepared: Prepared) -> int:
+    """Tokens of the notes that the turn is about to make, as its other calls read them."""
+    if prepared.summary is None:
+        return 0
+    mark = prepared.conversation.mark
+    frame = as_summary(Notes(""), mark)
+    return (
+        prepared.summary.output_tokens * _REREAD_FACTOR + bound_count(frame.content) + bound_count(explains_marks(mark))
+    )
 
 
 def _notes_and_title(request: TurnRequest, prepared: Prepared) -> Decimal:
@@ -86,7 +111,7 @@ def _notes_and_title(request: TurnRequest, prepared: Prepared) -> Decimal:
     if due is not None:
         total += max(most(due.input_tokens, due.output_tokens, price, book) for price in chain_of(book, alias))
     if settings.SESSION_TITLES == "model" and prepared.is_untitled:
-        size = input_bound(titling.messages(request.message, "x" * titling.EXCERPT_CHARS))
+        size = input_bound(titling.messages(request.message, _WIDEST * titling.EXCERPT_CHARS))
         costs = [most(size, titling.MAX_OUTPUT_TOKENS, price, book) for price in chain_of(book, alias)]
         total += max(costs, default=ZERO)
     return total

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sessions_app.errors import NoRoomAgents, NoValidTaggedAgents
@@ -29,6 +29,10 @@ class Speaker:
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "agent_id": str(self.agent_id)}
 
+    @classmethod
+    def of_json(cls, data: Mapping[str, Any]) -> Speaker:
+        return cls(**{**data, "agent_id": UUID(data["agent_id"])})
+
 
 @dataclass(frozen=True, slots=True)
 class Warning:
@@ -36,6 +40,24 @@ class Warning:
 
     code: str
     detail: str
+
+
+Entry = Literal["speak", "route", "synthesise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """Where a turn that continues an interrupted one begins.
+
+    `speakers`: who is still to speak in the round that was interrupted. `answers`: (agent_key, agent_name, text) of
+    those who have. `again`: whether a second round was asked for.
+    """
+
+    entry: Entry
+    speakers: tuple[Speaker, ...]
+    answers: tuple[tuple[str, str, str], ...]
+    round: int = 1
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +73,7 @@ class Plan:
     housekeeper: Speaker
     manager: Speaker | None = None
     warnings: tuple[Warning, ...] = ()
+    resumption: Resumption | None = None
 
 
 def plan_turn(

@@ -26,7 +26,7 @@ from sessions_app.turns.ending_rows import TurnEnd
 from sessions_app.turns.event_log import EventLog
 from sessions_app.turns.meter import Meter, TurnIds
 from sessions_app.turns.opening_rows import summary_plan
-from sessions_app.turns.outcome import BROKEN, INTERRUPTED, TIMED_OUT, RunReport, conclude
+from sessions_app.turns.outcome import BROKEN, CANCELLED, INTERRUPTED, TIMED_OUT, RunReport, conclude
 from sessions_app.turns.settling import TurnRecord, settle_turn
 from sessions_app.turns.turn import OpenedTurn
 
@@ -103,6 +103,10 @@ class TurnRun:
 
     def _explained(self, work: asyncio.Task[None]) -> bool:
         """Note why the work ended. False when the turn is not ours to settle any more."""
+        if self.report.finished and self.report.stopped_by in {CANCELLED, INTERRUPTED}:
+            # Everybody has spoken; what was stopped is at most the session's title.
+            self.report.stopped_by = None
+            return True
         if work.cancelled():
             self.report.stopped_by = self.report.stopped_by or INTERRUPTED
             return True

@@ -19,7 +19,7 @@ from config.core.ids import uuid7
 from pricing.rating import TokenPools
 from sessions_app import exporting, services
 from sessions_app.models import Message, Room, Session, Turn
-from sessions_app.tests.makers import Person, make_person, make_session, make_standalone_session
+from sessions_app.tests.makers import Person, make_ended_turn, make_person, make_session, make_standalone_session
 
 # The turns are read in threads with connections of their own.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,15 +61,7 @@ def add_turn(person: Person, session_id: Any, text: str = "Hi", answer: str = "H
     session = Session.objects.select_related("room").get(pk=session_id)
     billed = make_hold(person.id, "0", enforcement="off")
     settle(person.id, billed, make_call(TokenPools(output=100), turn_id=billed.id))
-    now = timezone.now()
-    values: dict[str, Any] = {
-        "id": billed.id, "session": session, "user_id": person.id, "room_id": session.room_id,
-        "turn_index": Turn.objects.filter(session=session).count() + 1, "mode": session.room.mode,
-        "status": "completed", "user_input": text, "pricing_version": "2026-02-20", "pricing_revision": 1,
-        "speakers": [], "max_output_tokens": 100, "claim": uuid7(), "request_id": "test", "created_at": now,
-        "finished_at": now,
-    }  # fmt: skip
-    turn = Turn.objects.create(**(values | fields))
+    turn = make_ended_turn(person, session_id, id=billed.id, user_input=text, **fields)
     Message.objects.create(session=session, turn=turn, role="user", content=text)
     if answer:
         Message.objects.create(

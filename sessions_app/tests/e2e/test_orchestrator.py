@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 
 from billing.models import LLMCallEvent
+from pricing.services import put_model
+from pricing.tests.makers import SEED
 from sessions_app.context.conversation import attributed, mark_of
 from sessions_app.models import Agent, Message, TurnContextAudit
 from sessions_app.tests.e2e.scraping import scrape
-from sessions_app.tests.e2e.servers import SECRET_KEY, sse
+from sessions_app.tests.e2e.servers import SECRET_KEY, sse, web_processes
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
 
@@ -377,3 +380,19 @@ def test_every_kind_of_call_is_an_event_with_its_purpose_and_room(web, script):
         assert client.get(f"/sessions/{session}/summaries").status_code == 404
         assert client.post(f"/turns/{turn['id']}/regenerate", json={}).status_code == 404
     assert TurnContextAudit.objects.filter(turn_id=turn["id"]).count() == 1
+
+
+def test_a_repair_that_is_too_long_for_the_orchestrator_is_not_asked_and_the_first_agent_answers(
+    committed, provider, script
+):
+    script.reply = scripted("Nobody comes to my mind. " * 40)
+    narrow = {"multiplier": Decimal(1), "provider_model": "narrow", "context_tokens": 1_500}
+    put_model(pricing_version=SEED, model_alias="narrow", fields=narrow, actor="test")
+    alice = make_person("alice")
+    session = make_session(alice, "ann", "ben", mode="orchestrator")
+    environment = {"LLM_BASE_URL": provider.base_url, "LLM_API_KEY": "k", "ORCHESTRATOR_MODEL_ALIAS": "narrow"}
+    with web_processes(1, **environment) as (web,):
+        # Routing takes 1,180 of the 1,200 tokens that the orchestrator reads.
+        turn, bill = post(web, alice, session, "x" * 2_840)
+    assert (turn["status"], [warning["code"] for warning in turn["warnings"]]) == ("completed", ["routing_fallback"])
+    assert lines(bill) == [("router", "orchestrator", "success"), ("agent", "ann", "success")]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 from billing.models import CreditTransaction
 from config.core.ids import uuid7
-from sessions_app.models import Turn
+from sessions_app.models import Session, Turn
 from sessions_app.tests.e2e.servers import sse, web_processes
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
@@ -103,6 +104,51 @@ def test_one_that_fails_replaces_nothing_and_a_failed_turn_can_be_made_anew(web,
         assert (again["status"], again["user_input"]) == ("completed", "one")
 
 
+def test_after_a_failed_attempt_the_turn_and_the_attempt_lead_to_the_same_place(web, script):
+    alice = make_person("alice", credits="1")
+    session = make_session(alice, "ann")
+    with web.client(alice.token) as client:
+        for named in ("turn", "attempt"):
+            script.reply = counting()
+            turn = client.post(f"/sessions/{session}/turns", json={"message": named}).json()
+            before = said(client, session)
+            script.reply = Reply(status=400, error={"message": "no"})
+            attempts = [client.post(f"/turns/{turn['id']}/regenerate", json={}).json()["turn_id"] for _ in range(2)]
+            assert said(client, session) == before
+            script.reply = lambda body: Reply(chunks=("anew",), usage=USAGE)
+            again = {"turn": turn["id"], "attempt": attempts[-1]}[named]
+            new = client.post(f"/turns/{again}/regenerate", json={}).json()
+            assert new["regenerates"] == turn["id"]
+            assert client.get(f"/turns/{turn['id']}").json()["regenerated_by"] == new["id"]
+            assert said(client, session) == [*before[:-1], "anew"]
+            late = client.post(f"/turns/{attempts[0]}/regenerate", json={})
+            assert (late.status_code, late.json()["code"]) == (409, "turn_not_regenerable")
+
+
+def test_an_attempt_that_is_cancelled_before_it_said_anything_replaces_nothing(web, provider, script):
+    alice = make_person("alice", credits="1")
+    session = make_session(alice, "ann")
+    with web.client(alice.token) as client:
+        script.reply = counting()
+        first = client.post(f"/sessions/{session}/turns", json={"message": "one"}).json()
+        script.reply = Reply(fault="hang")
+        provider.journal.clear()
+        posted = threading.Thread(target=client.post, args=(f"/turns/{first['id']}/regenerate",), kwargs={"json": {}})
+        posted.start()
+        assert provider.wait_for(lambda: len(provider.journal) == 1)
+        attempt = Turn.objects.get(session_id=session, turn_index=2)
+        assert client.post(f"/turns/{attempt.id}/cancel").status_code in {200, 202}
+        posted.join()
+        assert client.get(f"/turns/{attempt.id}").json()["status"] == "cancelled"
+        assert said(client, session) == ["one", "answer 1"]
+        assert client.get(f"/turns/{first['id']}").json()["regenerated_by"] is None
+        script.reply = lambda body: Reply(chunks=("anew",), usage=USAGE)
+        new = client.post(f"/turns/{attempt.id}/regenerate", json={}).json()
+        assert (new["regenerates"], said(client, session)) == (first["id"], ["one", "anew"])
+        client.post(f"/sessions/{session}/turns", json={"message": "two"})
+    assert [m["content"] for m in provider.journal[-1].body["messages"][1:]] == ["one", "anew", "two"]
+
+
 def test_it_streams_and_two_at_once_make_one(web, script):
     script.reply = lambda body: Reply(chunks=("a", "b"), usage=USAGE, delay_s=0.3)
     alice = make_person("alice", credits="1")
@@ -161,6 +207,21 @@ TITLES = [
 ]
 
 
+def test_where_nobody_knows_the_alias_for_titles_the_message_names_the_session_without_a_stack_trace(
+    committed, provider, script, capfd
+):
+    script.reply = counting()
+    alice = make_person("alice")
+    session = make_session(alice, "ann")
+    environment = {"SESSION_TITLES": "model", "SUMMARY_MODEL_ALIAS": "nobody"}
+    with web_processes(1, LLM_BASE_URL=provider.base_url, LLM_API_KEY="k", **environment) as (web,):
+        with web.client(alice.token) as client:
+            turn = client.post(f"/sessions/{session}/turns", json={"message": "Where to?"}).json()
+            assert (turn["status"], turn["usage"]["llm_calls"]) == ("completed", 1)
+            assert title_of(client, session) == "Where to?"
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_model_may_name_the_session_as_a_metered_call(committed, provider, script):
     environment = {
         "LLM_BASE_URL": provider.base_url, "LLM_API_KEY": "k", "SESSION_TITLES": "model", "LLM_MAX_RETRIES": "0",
@@ -183,3 +244,43 @@ def test_a_model_may_name_the_session_as_a_metered_call(committed, provider, scr
                 later = client.post(f"/sessions/{session}/turns", json={"message": "More"}).json()
                 assert later["usage"]["llm_calls"] == 1
                 assert client.get(f"/sessions/{session}/summaries").json()["results"] == []
+
+
+def test_a_process_that_drains_while_a_title_is_looked_for_has_a_completed_turn(committed, provider, script):
+    script.reply = lambda body: (
+        Reply(fault="hang") if "You name conversations" in body["messages"][0]["content"] else Reply(usage=USAGE)
+    )
+    environment = {
+        "LLM_BASE_URL": provider.base_url, "LLM_API_KEY": "k", "SESSION_TITLES": "model", "DRAIN_TIMEOUT_S": "1",
+    }  # fmt: skip
+    alice = make_person("alice")
+    session = make_session(alice, "ann")
+    answers = []
+    provider.journal.clear()
+    with web_processes(1, **environment) as (web,), web.client(alice.token) as client:
+
+        def post():
+            answers.append(client.post(f"/sessions/{session}/turns", json={"message": "Where to?"}).json())
+
+        thread = threading.Thread(target=post)
+        thread.start()
+        deadline = time.monotonic() + 20
+        while len(provider.journal) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        web.stop()
+        thread.join()
+    assert (answers[0]["status"], answers[0]["error"]) == ("completed", None)
+    assert Session.objects.get(id=session).title == "Where to?"
+
+
+def test_credits_that_do_not_cover_an_answer_are_not_spent_on_a_title(committed, provider, script):
+    script.reply = Reply(usage=USAGE)
+    environment = {"LLM_BASE_URL": provider.base_url, "LLM_API_KEY": "k", "SESSION_TITLES": "model"}
+    # Each answer of at most 300 tokens is held for with 0.06 and costs 0.02, a title with less than 0.02.
+    alice = make_person("alice", credits="0.07")
+    session = make_session(alice, "ann", "ben")
+    with web_processes(1, **environment) as (web,), web.client(alice.token) as client:
+        body = {"message": "Where to?", "max_output_tokens": 300}
+        turn = client.post(f"/sessions/{session}/turns", json=body).json()
+    assert (turn["status"], turn["error"]["code"], turn["usage"]["llm_calls"]) == ("partial", "insufficient_credits", 1)
+    assert (Session.objects.get(id=session).title, turn["balance_after"]) == ("Where to?", "0.05000000")

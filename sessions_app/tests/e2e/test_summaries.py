@@ -154,6 +154,20 @@ def test_notes_that_cannot_be_made_are_done_without_and_it_is_said_everywhere(we
     assert SessionSummary.objects.get(turn_id=mended["id"]).messages > 0
 
 
+def test_a_provider_that_knows_no_structured_output_makes_notes_without_it(web, script):
+    refuses = Reply(status=400, error={"message": "response_format is not supported"})
+    made = answering(json.dumps(NOTES))
+    script.reply = lambda body: refuses if "response_format" in body else made(body)
+    alice = make_person("alice")
+    session = make_session(alice, "ann", model_alias="small")
+    talk(web, alice, session, UNTIL_DUE)
+    turn = talk(web, alice, session, 1)
+    assert (turn["status"], turn["summary_used_fallback"]) == ("completed", False)
+    lines = [(call["purpose"], call["status"]) for call in bill(web, alice, turn)["calls"]]
+    assert lines == [("summary", "error"), ("summary", "success"), ("agent", "success")]
+    assert SessionSummary.objects.get(turn_id=turn["id"]).text == "They talked."
+
+
 def test_a_summary_alias_that_nobody_knows_is_no_reason_to_refuse_a_turn(committed, provider, script):
     script.reply = answering(json.dumps(NOTES))
     alice = make_person("alice")

@@ -104,6 +104,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, read
         ("http_url", "localhost:8080"),
         ("http_url", "ftp://localhost/"),
         ("http_url", "http://"),
+        ("http_url", "http://:80/"),
+        ("http_url", "http://localhost:99999/"),
         ("database", "mysql://u:s3cret@localhost/db"),
         ("database", "sqlite:///db"),
         ("database", "postgres://u:s3cret@localhost:port/db"),
@@ -227,3 +229,15 @@ def test_a_public_key_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("A_SECRET", value)
         with pytest.raises(ImproperlyConfigured, match=r"^A_SECRET: is a key or a certificate"):
             env.secret("A_SECRET", least_bytes=32)
+
+
+def test_a_folder_is_made_and_one_that_cannot_be_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(env.env.ENVIRON, NAME, str(tmp_path / "a" / "b"))
+    assert env.writable_folder(NAME) == str(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setitem(env.env.ENVIRON, NAME, str(tmp_path / "file"))
+    with pytest.raises(ImproperlyConfigured, match=NAME):
+        env.writable_folder(NAME)
+    monkeypatch.setitem(env.env.ENVIRON, NAME, "")
+    assert env.writable_folder(NAME) == ""

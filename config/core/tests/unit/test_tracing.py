@@ -64,6 +64,25 @@ def test_the_environment_decides(monkeypatch, environment, is_wanted):
     assert tracing.is_wanted() is is_wanted
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:99999/v1/traces"),
+        ("OTEL_SDK_DISABLED", "1"),
+    ],
+)
+def test_a_wrong_variable_stops_the_start_by_its_name(name, value):
+    environment = {**os.environ, "DEBUG": "1", "DJANGO_SETTINGS_MODULE": "config.settings", name: value}
+    ended = subprocess.run(
+        [sys.executable, "-c", "from django.conf import settings; settings.DEBUG"],
+        env=environment, cwd=ROOT, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert f"ImproperlyConfigured: {name}: expected" in ended.stderr or f"{name}: not a URL" in ended.stderr
+
+
 def test_a_span_that_is_off_costs_next_to_nothing():
     assert not tracing.is_on()
     started = time.process_time()
