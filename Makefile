@@ -42,7 +42,7 @@ serve: .venv/.production ## The web process alone, configured by the environment
 # The scheduler keeps its times in memory: every beat job may run early or twice, and no file is left in the checkout.
 worker: .venv/.production ## The Celery worker with beat, configured by the environment
 	@exec $(PY) -m celery -A config worker --beat --scheduler celery.beat:Scheduler \
-		--pool threads --concurrency 4 --loglevel "$${LOG_LEVEL:-INFO}"
+		--pool threads --concurrency "$${WORKER_THREADS:-8}" --loglevel "$${LOG_LEVEL:-INFO}"
 
 install: .venv/.dev ## The virtual environment alone
 

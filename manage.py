@@ -7,8 +7,8 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    if sys.argv[1:2] == ["embedded"]:
-        # This command makes the environment that the settings read, so it cannot ask for one.
+    if sys.argv[1:2] in (["embedded"], ["chat"]):
+        # One makes the environment that the settings read, the other talks to a server elsewhere: neither asks for one.
         os.environ.setdefault("DEBUG", "1")
 
     from django.core.exceptions import ImproperlyConfigured

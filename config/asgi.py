@@ -18,6 +18,7 @@ from config.core import metrics
 metrics.join("web")
 _pages: Any = get_asgi_application()
 
+import config.celery  # noqa: E402, F401 - background turns are sent through this app
 from config.core.api_handler import ApiHandler, ApiOrPages  # noqa: E402
 from config.core.body_limit import BodyLimit  # noqa: E402 - apps must be ready first
 from config.lifespan import Lifespan  # noqa: E402

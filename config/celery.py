@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 
 from celery import Celery, signals
 from celery.schedules import crontab
@@ -22,6 +24,8 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
+    # Longer than the longest turn: a message that is delivered again while its turn runs only finds it claimed.
+    broker_transport_options={"visibility_timeout": settings.TURN_TIMEOUT_S + 600, "socket_connect_timeout": 2},
     timezone="UTC",
     beat_schedule={
         "settle-interrupted": {
@@ -49,6 +53,15 @@ def _start_observing(**_: object) -> None:
 
     tracing.start("worker", version=settings.VERSION)
     serve_metrics(settings.WORKER_METRICS_PORT)
+
+
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _drain_turns(**_: object) -> None:
+    """At once, and in a thread: the worker itself waits for its tasks, which end with their turns."""
+    worker_loop = sys.modules.get("sessions_app.turns.worker_loop")
+    # Not imported: no turn has ever run here.
+    if worker_loop is not None:
+        threading.Thread(target=worker_loop.drain, name="drain", daemon=True).start()
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]

@@ -22,6 +22,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
+# How long the end of the last turns' events may take to reach Redis.
+_MIRROR_DRAIN_S = 1.0
 
 
 class Lifespan:
@@ -92,8 +94,13 @@ class Lifespan:
     async def _stop(self) -> None:
         from pricing import cache
         from sessions_app.llm.gateway import aclose_clients
+        from sessions_app.turns.mirror import mirror
+        from sessions_app.turns.registry import registry
 
         await self._drain()
+        await registry().aclose()
+        # What the last turns said, for those who watch them at another process.
+        await mirror().drain(_MIRROR_DRAIN_S)
         await aclose_clients()
         cache.stop_listener()
         # In a thread, because a collector that is away is waited for a moment.

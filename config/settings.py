@@ -39,6 +39,7 @@ APPEND_SLASH = False
 # What the Makefile hands to the server; read here so that a wrong one stops the start by its name.
 PORT = env.integer("PORT", default=8000, least=1, most=65_535)
 WEB_WORKERS = env.integer("WEB_WORKERS", default=1, least=1, most=1_000)
+WORKER_THREADS = env.integer("WORKER_THREADS", default=8, least=1, most=1_000)
 # A JSON body is held to 1 MB by config.core.body_limit; this is Django's own limit for forms (the admin).
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 JSON_BODY_MAX_BYTES = 1_000_000
@@ -174,6 +175,7 @@ if HOLD_TTL_S <= TURN_LEASE_S:
     raise ImproperlyConfigured("HOLD_TTL_S: must be longer than TURN_LEASE_S, with which holds are renewed")
 SWEEP_INTERVAL_S = env.integer("SWEEP_INTERVAL_S", default=15, least=1)
 TURN_TIMEOUT_S = env.integer("TURN_TIMEOUT_S", default=300, least=1)
+EVENTS_TTL_S = env.integer("EVENTS_TTL_S", default=86_400, least=1)
 SESSION_TITLES = env.choice("SESSION_TITLES", default="text", allowed=("off", "text", "model"))
 DRAIN_TIMEOUT_S = env.integer("DRAIN_TIMEOUT_S", default=30, least=0)
 
@@ -240,11 +242,17 @@ SPECTACULAR_SETTINGS = {
 # there, and two deployments in one checkout do not.
 METRICS_TOKEN = env.secret("METRICS_TOKEN", least_bytes=16)
 WORKER_METRICS_PORT = env.integer("WORKER_METRICS_PORT", default=0, most=65_535)
-METRICS_DIR = env.text("PROMETHEUS_MULTIPROC_DIR")
+METRICS_DIR = env.writable_folder("PROMETHEUS_MULTIPROC_DIR")
 METRICS_DIR_IS_CHOSEN = bool(METRICS_DIR)
 if not METRICS_DIR:
     _deployment = f"{_database.get('HOST')}:{_database.get('PORT')}/{_database['NAME']}"
     METRICS_DIR = str(BASE_DIR / ".data" / "metrics" / hashlib.sha256(_deployment.encode()).hexdigest()[:12])
+
+# Traces: the OpenTelemetry SDK reads the environment itself; here a wrong value stops the start.
+for _name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+    env.http_url(_name)
+if env.text("OTEL_SDK_DISABLED").lower() not in {"", "true", "false"}:
+    raise ImproperlyConfigured("OTEL_SDK_DISABLED: expected true or false, as OpenTelemetry has it")
 
 # Logs
 LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))

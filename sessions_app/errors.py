@@ -22,6 +22,15 @@ class IdempotencyInProgress(DomainError):
         super().__init__("The first request with this key is still running.", retry_after_s=1, turn_id=str(turn_id))
 
 
+class TurnNotResumable(DomainError):
+    """Only an interrupted turn can be continued: once, while it is the last one, and with somebody left to speak."""
+
+    code, status, title = "turn_not_resumable", 409, "Nothing to resume"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+
+
 class TurnNotRegenerable(DomainError):
     """Only the last turn of a session can be made anew: what came after it has read it."""
 
@@ -29,6 +38,15 @@ class TurnNotRegenerable(DomainError):
 
     def __init__(self) -> None:
         super().__init__("Only the last turn of a session can be regenerated.")
+
+
+class EventsExpired(DomainError):
+    """The events of a turn are kept for EVENTS_TTL_S after its end; the turn itself stays."""
+
+    code, status, title = "events_expired", 410, "The events are gone"
+
+    def __init__(self) -> None:
+        super().__init__("The events of this turn are no longer kept; the turn itself is: GET /turns/{id}.")
 
 
 class NoValidTaggedAgents(DomainError):
@@ -75,7 +93,13 @@ class TurnFailed(DomainError):
     """No agent answered. The turn is stored as `failed`; its code and status are those of what kept them from it."""
 
     title = "The provider failed"
-    _STATUS = {"insufficient_credits": 402, "provider_error": 502, "provider_unavailable": 503, "provider_timeout": 504}
+    _STATUS = {
+        "insufficient_credits": 402,
+        "context_budget_exceeded": 422,
+        "provider_error": 502,
+        "provider_unavailable": 503,
+        "provider_timeout": 504,
+    }
 
     def __init__(self, *, code: str, detail: str, turn_id: UUID) -> None:
         super().__init__(detail, turn_id=str(turn_id))

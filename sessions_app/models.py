@@ -140,6 +140,12 @@ class Turn(models.Model):
     summary_plan = models.JSONField(null=True)
     # The turn in whose place this one is; the other is no longer read as part of the conversation.
     regenerates = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="+")
+    # The interrupted turn that this one continues.
+    continues = models.OneToOneField("self", null=True, on_delete=models.PROTECT, related_name="+")
+    # In whose name the turn's own calls are made: `housekeeper`, and `manager` where an orchestrator routes.
+    stand_ins = models.JSONField(null=True)
+    # Durable, so that whoever runs or recovers the turn hears of it.
+    cancel_requested_at = models.DateTimeField(null=True)
     request_id = models.CharField(max_length=128)
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)

@@ -102,6 +102,10 @@ class SessionIn(ClosedSerializer):
 
 
 class MessageOut(serializers.ModelSerializer[Message]):
+    """`id` and `created_at` are null in what a running turn has said so far."""
+
+    id = serializers.UUIDField(allow_null=True)
+    created_at = serializers.DateTimeField(allow_null=True)
     agent_key = serializers.CharField(allow_null=True)
     agent_name = serializers.CharField(allow_null=True)
 
@@ -127,6 +131,12 @@ class RegenerateIn(ClosedSerializer):
                 f"At most {settings.LLM_MAX_OUTPUT_TOKENS} (LLM_MAX_OUTPUT_TOKENS).", code="max_value"
             )
         return value
+
+
+class ResumeIn(ClosedSerializer):
+    """`on_busy`: what to do while another turn of the session runs."""
+
+    on_busy = serializers.ChoiceField(choices=["reject", "wait"], default="reject")
 
 
 class TurnIn(RegenerateIn):
@@ -172,6 +182,7 @@ class TurnOut(serializers.Serializer[Any]):
     provider_model = serializers.CharField(allow_null=True)
     summary_used_fallback = serializers.BooleanField()
     regenerates = serializers.UUIDField(allow_null=True)
+    continues = serializers.UUIDField(allow_null=True)
     regenerated_by = serializers.UUIDField(allow_null=True)
     warnings = NoteOut(many=True)
     error = NoteOut(allow_null=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,32 +16,34 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from config.core.async_views import AsyncAPIView
 from config.core.callers import caller_id
-from config.core.errors import DomainError, NotFound
+from config.core.errors import DomainError, ValidationFailed
 from config.core.idempotency import claim_of
 from config.core.openapi import problems
 from config.core.paging import KeysetPagination
 from config.core.transactions import in_thread
 from sessions_app import metrics
-from sessions_app.errors import IdempotencyInProgress, TurnFailed
-from sessions_app.models import Turn, TurnContextAudit
-from sessions_app.serializers import BillOut, ContextAuditOut, EstimateOut, RegenerateIn, TurnIn, TurnOut
+from sessions_app.errors import IdempotencyInProgress, TurnFailed, TurnNotRegenerable
+from sessions_app.models import Turn
+from sessions_app.serializers import RegenerateIn, ResumeIn, TurnIn, TurnOut
 from sessions_app.services import session_of
 from sessions_app.turns.admission import Started, admit, ended_turn, start
-from sessions_app.turns.estimating import estimate
+from sessions_app.turns.cancelling import cancel
 from sessions_app.turns.event_log import TurnEvent
 from sessions_app.turns.heartbeats import with_heartbeats
-from sessions_app.turns.reading import answer, bill, describe, turn_of
-from sessions_app.turns.replaying import stored_events
+from sessions_app.turns.reading import answer, describe, gave_no_answer, turn_of
 from sessions_app.turns.turn import TurnRequest
+from sessions_app.turns.watching import replay, watch
 
 _KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="1 to 255 printable ASCII characters"
 )
-_ADMISSION = problems(
+_PREFER = OpenApiParameter(
+    "Prefer", str, OpenApiParameter.HEADER, description="`respond-async`: 202 at once, a worker runs the turn"
+)
+ADMISSION = problems(
     "400 idempotency_key_malformed",
     "400 malformed_json",
     "401 not_authenticated",
@@ -59,6 +62,7 @@ _ADMISSION = problems(
     "503 database_unavailable",
 )
 _REGENERATION = problems("409 turn_not_regenerable")
+_RESUMPTION = problems("409 turn_not_resumable")
 _PROVIDER = problems("502 provider_error", "503 provider_unavailable", "504 provider_timeout")
 
 
@@ -72,7 +76,7 @@ class EventStreamRenderer(BaseRenderer):
         return bytes(JSONRenderer().render(data))
 
 
-def _turn_request(request: Request, session_id: UUID) -> tuple[TurnRequest, bool]:
+def turn_request(request: Request, session_id: UUID) -> tuple[TurnRequest, bool]:
     """What the client asks for, and whether it waits for a busy session. Runs after authentication."""
     body = TurnIn(data=request.data)
     body.is_valid(raise_exception=True)
@@ -88,23 +92,44 @@ def _asked(request: Request, session_id: UUID, data: Mapping[str, Any]) -> TurnR
         model_alias_override=data.get("model_alias_override"),
         claim=claim_of(request),
         request_id=getattr(request._request, "request_id", ""),
+        in_background=wants_async(request) and request._request.path.endswith(("/turns", "/regenerate", "/resume")),
     )
+
+
+def wants_async(request: Request) -> bool:
+    """`Prefer: respond-async` (RFC 7240)."""
+    preferences = request.headers.get("Prefer", "").split(",")
+    return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
 def _regenerate_request(request: Request, turn_id: UUID) -> tuple[TurnRequest, bool]:
     """The request of the caller's own turn once more, as far as the body does not change it."""
     turn = turn_of(user_id=caller_id(request), turn_id=turn_id)
+    if turn.continues_id is not None:
+        # It is the end of a turn whose beginning stays in the conversation.
+        raise TurnNotRegenerable
     body = RegenerateIn(data=request.data)
     body.is_valid(raise_exception=True)
     asked = _asked(request, turn.session_id, {**body.validated_data, "message": turn.user_input})
-    return replace(asked, regenerates=turn.id), body.validated_data["on_busy"] == "wait"
+    # Where an attempt gave no answer the next one is for the same place, or the old answers would stay beside the new.
+    is_attempt = turn.regenerates_id is not None and turn.finished_at is not None and gave_no_answer(turn)
+    asked = replace(asked, regenerates=turn.regenerates_id if is_attempt else turn.id)
+    return asked, body.validated_data["on_busy"] == "wait"
+
+
+def _resume_request(request: Request, turn_id: UUID) -> tuple[TurnRequest, bool]:
+    turn = turn_of(user_id=caller_id(request), turn_id=turn_id)
+    body = ResumeIn(data=request.data)
+    body.is_valid(raise_exception=True)
+    data = {"message": turn.user_input, "max_output_tokens": turn.max_output_tokens}
+    return replace(_asked(request, turn.session_id, data), continues=turn.id), body.validated_data["on_busy"] == "wait"
 
 
 class _RunsTurn(AsyncAPIView):
     """Starts the turn that a request asks for, and waits for it or streams it."""
 
     def asked(self, request: Request, id_: UUID) -> tuple[TurnRequest, bool]:
-        return _turn_request(request, id_)
+        return turn_request(request, id_)
 
     async def _start(self, request: Request, id_: UUID) -> Started:
         """Authenticate, parse and open in one hop; then the turn runs on its own."""
@@ -123,6 +148,8 @@ class _RunsTurn(AsyncAPIView):
 
     async def answered(self, request: Request, id_: UUID) -> HttpResponseBase:
         started = await self._start(request, id_)
+        if wants_async(request):
+            return await _accepted(started)
         if started.run is not None and not started.replayed:
             # Watching, not awaiting its task: a client that goes away cancels this view, never the turn.
             async for _ in started.run.events.watch():
@@ -141,11 +168,14 @@ class _RunsTurn(AsyncAPIView):
         started = await self._start(request, id_)
         if started.run is not None:
             return _event_stream(started.run.events.watch(), _replayed(started))
-        events = await in_thread(partial(stored_events, _ended(started)))
-        return _event_stream(_listed(events), _replayed(started))
+        assert started.turn is not None  # noqa: S101 - a turn of this process has its run
+        return _event_stream(await replay(started.turn), _replayed(started))
 
 
 class TurnsView(_RunsTurn):
+    # Also read by the description of the API, which would call a page of turns a mere list.
+    pagination_class = KeysetPagination
+
     @extend_schema(
         operation_id="turns", responses={200: TurnOut(many=True), **problems("401 not_authenticated", "404 not_found")}
     )
@@ -154,7 +184,7 @@ class TurnsView(_RunsTurn):
 
         def unit() -> Response:
             session = session_of(user_id=caller_id(request), session_id=session_id)
-            paginator = KeysetPagination()
+            paginator = self.pagination_class()
             rows = paginator.paginate_queryset(Turn.objects.filter(session=session), request, self)
             return paginator.get_paginated_response(TurnOut(describe(rows or []), many=True).data)
 
@@ -162,7 +192,10 @@ class TurnsView(_RunsTurn):
         return response
 
     @extend_schema(
-        operation_id="post_turn", request=TurnIn, parameters=[_KEY], responses={201: TurnOut, **_ADMISSION, **_PROVIDER}
+        operation_id="post_turn",
+        request=TurnIn,
+        parameters=[_KEY, _PREFER],
+        responses={201: TurnOut, 202: TurnOut, **ADMISSION, **_PROVIDER},
     )
     async def post(self, request: Request, session_id: UUID) -> HttpResponseBase:
         """Run a turn and wait for it. It goes on, and is billed, also when you hang up."""
@@ -176,12 +209,23 @@ class RegenerateView(_RunsTurn):
     @extend_schema(
         operation_id="regenerate_turn",
         request=RegenerateIn,
-        parameters=[_KEY],
-        responses={201: TurnOut, **_ADMISSION, **_REGENERATION, **_PROVIDER},
+        parameters=[_KEY, _PREFER],
+        responses={201: TurnOut, 202: TurnOut, **ADMISSION, **_REGENERATION, **_PROVIDER},
     )
     async def post(self, request: Request, turn_id: UUID) -> HttpResponseBase:
         """Make the last turn of a session anew and wait for it: a new turn, billed, in the old one's place."""
         return await self.answered(request, turn_id)
+
+
+async def _accepted(started: Started) -> HttpResponseBase:
+    """202: a worker runs the turn, or it was asked for before and may have ended by now."""
+    shown = await in_thread(lambda: describe([started.turn or Turn.objects.get(id=started.turn_id)])[0])
+    headers = {
+        "Location": f"/api/v1/turns/{started.turn_id}",
+        "Preference-Applied": "respond-async",
+        **_replayed(started),
+    }
+    return Response(TurnOut(shown).data, status=202, headers=headers)
 
 
 def _ended(started: Started) -> Turn:
@@ -195,6 +239,21 @@ def _replayed(started: Started) -> dict[str, str]:
     return {"Idempotency-Replayed": "true"} if started.replayed else {}
 
 
+class ResumeView(_RunsTurn):
+    def asked(self, request: Request, id_: UUID) -> tuple[TurnRequest, bool]:
+        return _resume_request(request, id_)
+
+    @extend_schema(
+        operation_id="resume_turn",
+        request=ResumeIn,
+        parameters=[_KEY, _PREFER],
+        responses={201: TurnOut, 202: TurnOut, **ADMISSION, **_RESUMPTION, **_PROVIDER},
+    )
+    async def post(self, request: Request, turn_id: UUID) -> HttpResponseBase:
+        """Continue an interrupted turn and wait: a new turn, at the first one's price, for who had not answered."""
+        return await self.answered(request, turn_id)
+
+
 class TurnStreamView(_RunsTurn):
     renderer_classes = [JSONRenderer, EventStreamRenderer]
 
@@ -202,7 +261,7 @@ class TurnStreamView(_RunsTurn):
         operation_id="stream_turn",
         request=TurnIn,
         parameters=[_KEY],
-        responses={(200, "text/event-stream"): OpenApiTypes.STR, **_ADMISSION},
+        responses={(200, "text/event-stream"): OpenApiTypes.STR, **ADMISSION},
     )
     async def post(self, request: Request, session_id: UUID) -> HttpResponseBase:
         """Run a turn and watch its events. Exactly one of `done` and `error` ends the stream, after the commit."""
@@ -216,16 +275,11 @@ class RegenerateStreamView(RegenerateView):
         operation_id="stream_regenerated_turn",
         request=RegenerateIn,
         parameters=[_KEY],
-        responses={(200, "text/event-stream"): OpenApiTypes.STR, **_ADMISSION, **_REGENERATION},
+        responses={(200, "text/event-stream"): OpenApiTypes.STR, **ADMISSION, **_REGENERATION},
     )
     async def post(self, request: Request, turn_id: UUID) -> HttpResponseBase:
         """Make the last turn of a session anew and watch its events."""
         return await self.streamed(request, turn_id)
-
-
-async def _listed(events: list[TurnEvent]) -> AsyncIterator[TurnEvent]:
-    for event in events:
-        yield event
 
 
 def _event_stream(events: AsyncIterator[TurnEvent], headers: dict[str, str]) -> HttpResponseBase:
@@ -237,40 +291,67 @@ def _event_stream(events: AsyncIterator[TurnEvent], headers: dict[str, str]) -> 
     return response
 
 
-class TurnView(APIView):
-    @extend_schema(operation_id="turn", responses={200: TurnOut, **problems("401 not_authenticated", "404 not_found")})
-    def get(self, request: Request, turn_id: UUID) -> Response:
-        """A turn: status, answers, usage and cost."""
-        turn = turn_of(user_id=caller_id(request), turn_id=turn_id)
-        return Response(TurnOut(describe([turn])[0]).data)
+class ResumeStreamView(ResumeView):
+    renderer_classes = [JSONRenderer, EventStreamRenderer]
 
-
-class TurnBillView(APIView):
     @extend_schema(
-        operation_id="turn_bill", responses={200: BillOut, **problems("401 not_authenticated", "404 not_found")}
+        operation_id="stream_resumed_turn",
+        request=ResumeIn,
+        parameters=[_KEY],
+        responses={(200, "text/event-stream"): OpenApiTypes.STR, **ADMISSION, **_RESUMPTION},
     )
-    def get(self, request: Request, turn_id: UUID) -> Response:
-        """The itemised bill: one line per LLM call, with the formula filled in."""
-        return Response(BillOut(bill(turn_of(user_id=caller_id(request), turn_id=turn_id))).data)
+    async def post(self, request: Request, turn_id: UUID) -> HttpResponseBase:
+        """Continue an interrupted turn and watch its events."""
+        return await self.streamed(request, turn_id)
 
 
-class TurnContextView(APIView):
+class TurnCancelView(AsyncAPIView):
     @extend_schema(
-        operation_id="turn_context",
-        responses={200: ContextAuditOut, **problems("401 not_authenticated", "404 not_found")},
+        operation_id="cancel_turn",
+        request=None,
+        responses={200: TurnOut, 202: TurnOut, **problems("401 not_authenticated", "404 not_found")},
     )
-    def get(self, request: Request, turn_id: UUID) -> Response:
-        """What the calls of a turn could read, what was left out, and why. Once the turn has made a call."""
-        turn = turn_of(user_id=caller_id(request), turn_id=turn_id)
-        audit = TurnContextAudit.objects.filter(turn=turn).first()
-        if audit is None:
-            raise NotFound
-        return Response(ContextAuditOut(audit).data)
+    async def post(self, request: Request, turn_id: UUID) -> HttpResponseBase:
+        """End a turn: what came so far is kept and billed. 202 while it is stopping, 200 when it has ended."""
+
+        def unit() -> Turn:
+            return turn_of(user_id=caller_id(request), turn_id=turn_id)
+
+        turn = await cancel(await self.admitted(request, unit))
+        shown = await in_thread(lambda: describe([turn])[0])
+        return Response(TurnOut(shown).data, status=200 if turn.finished_at else 202)
 
 
-class TurnEstimateView(APIView):
-    @extend_schema(operation_id="estimate_turn", request=TurnIn, responses={200: EstimateOut, **_ADMISSION})
-    def post(self, request: Request, session_id: UUID) -> Response:
-        """What this turn would cost at most. Calls no model and holds nothing."""
-        asked, _ = _turn_request(request, session_id)
-        return Response(EstimateOut(estimate(asked)).data)
+class TurnEventsView(AsyncAPIView):
+    renderer_classes = [JSONRenderer, EventStreamRenderer]
+
+    @extend_schema(
+        operation_id="turn_events",
+        parameters=[
+            OpenApiParameter("after", int, description="the number of the last event that was read"),
+            OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="the same, from browsers"),
+        ],
+        responses={
+            (200, "text/event-stream"): OpenApiTypes.STR,
+            204: None,
+            **problems("401 not_authenticated", "404 not_found", "410 events_expired", "422 validation_error"),
+        },
+    )
+    async def get(self, request: Request, turn_id: UUID) -> HttpResponseBase:
+        """The events of a turn that were missed, and those to come, wherever it runs. 204 where there are none left."""
+
+        def unit() -> tuple[Turn, int]:
+            return turn_of(user_id=caller_id(request), turn_id=turn_id), _position(request)
+
+        turn, after = await self.admitted(request, unit)
+        events = await watch(turn, after=after)
+        return Response(status=204) if events is None else _event_stream(events, {})
+
+
+def _position(request: Request) -> int:
+    """The number after which the caller wants to read on. Raises: ValidationFailed."""
+    field = "after" if "after" in request.query_params else "Last-Event-ID"
+    raw = request.query_params.get("after") or request.headers.get("Last-Event-ID") or "0"
+    if not re.fullmatch(r"[0-9]{1,9}", raw, re.ASCII):
+        raise ValidationFailed("Expected the number of an event.", field=field)
+    return int(raw)

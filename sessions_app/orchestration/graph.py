@@ -29,7 +29,9 @@ NextNode = Literal["speak", "route", "synthesise", "__end__"]
 
 async def summarise(state: TurnState, runtime: Runtime[TurnPorts]) -> Command[NextNode]:
     await runtime.context.summarise()
-    return Command(goto="route" if runtime.context.plan.mode == "orchestrator" else "speak")
+    if state["entry"] == "speak" and runtime.context.plan.mode == "orchestrator":
+        runtime.context.emit("round_start", {"round": state["round"]})
+    return Command(goto=state["entry"])
 
 
 async def route(state: TurnState, runtime: Runtime[TurnPorts]) -> Command[NextNode]:
@@ -52,8 +54,7 @@ async def route(state: TurnState, runtime: Runtime[TurnPorts]) -> Command[NextNo
 async def speak(state: TurnState, runtime: Runtime[TurnPorts]) -> Command[NextNode]:
     ports = runtime.context
     speaker = state["speakers"][state["next"]]
-    alone = ports.plan.mode in {"manual", "standalone"}
-    reply = await ports.ask(asks.speech(speaker, () if alone else heard(state)))
+    reply = await ports.ask(asks.speech(speaker, () if ports.plan.mode in asks.ALONE else heard(state)))
     if reply is None:
         return Command(goto="__end__")
     following = state["next"] + 1

@@ -9,17 +9,18 @@ from typing import Annotated, Any, Protocol, TypedDict
 
 from sessions_app.context.conversation import Utterance
 from sessions_app.orchestration.asks import Ask
-from sessions_app.turns.planning import Plan, Speaker
+from sessions_app.turns.planning import Entry, Plan, Speaker
 
 
 class TurnState(TypedDict):
-    """`speakers`: who speaks in this round; `next`: the index of the one whose turn it is.
+    """`entry`: where the turn begins. `speakers`: who speaks in this round; `next`: the index of who speaks now.
 
     `answers`: (agent_key, agent_name, text), in order of speaking, of all rounds. `again`: whether the orchestrator
     asked for a second round. `round` counts from 1. `is_routed`: the orchestrator was understood, so it also has the
     last word.
     """
 
+    entry: Entry
     speakers: tuple[Speaker, ...]
     next: int
     answers: Annotated[list[tuple[str, str, str]], operator.add]
@@ -59,8 +60,17 @@ class TurnPorts:
 
 
 def start(plan: Plan) -> TurnState:
-    speakers = () if plan.mode == "orchestrator" else plan.speakers
-    return {"speakers": speakers, "next": 0, "answers": [], "round": 1, "again": False, "is_routed": False}
+    resumed = plan.resumption
+    if resumed is not None:
+        return {
+            "entry": resumed.entry, "speakers": resumed.speakers, "next": 0, "answers": list(resumed.answers),
+            "round": resumed.round, "again": resumed.again, "is_routed": resumed.entry != "route",
+        }  # fmt: skip
+    routes = plan.mode == "orchestrator"
+    return {
+        "entry": "route" if routes else "speak", "speakers": () if routes else plan.speakers, "next": 0, "answers": [],
+        "round": 1, "again": False, "is_routed": False,
+    }  # fmt: skip
 
 
 def heard(state: TurnState) -> tuple[Utterance, ...]:

@@ -12,6 +12,7 @@ from config.core.transactions import in_thread
 from sessions_app.errors import TurnInProgress
 from sessions_app.models import Turn
 from sessions_app.turns.opening import open_turn
+from sessions_app.turns.queueing import dispatch
 from sessions_app.turns.recovery import recover
 from sessions_app.turns.registry import registry
 from sessions_app.turns.running import TurnRun
@@ -32,20 +33,33 @@ class Started:
     replayed: bool
 
 
-def admit(request: TurnRequest) -> OpenedTurn | Turn:
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A turn that was opened for a worker to run."""
+
+    turn: Turn
+
+
+Admitted = OpenedTurn | Queued | Turn
+
+
+def admit(request: TurnRequest) -> Admitted:
     """Open a turn, or find the one that its key stands for.
 
     One unit of database work; raises what `open_turn` raises.
     """
     opened = open_turn(request, recover=recover)
     if isinstance(opened, OpenedTurn):
+        if request.in_background:
+            dispatch(opened.id)
+            return Queued(Turn.objects.get(id=opened.id))
         return opened
     turn = Turn.objects.get(id=opened.turn_id)
     # A retry is how a client learns what became of a turn whose process died: it need not wait for the sweeper.
     return Turn.objects.get(id=turn.id) if turn.status == Turn.Status.RUNNING and recover(turn.id) else turn
 
 
-async def start(admitting: Callable[[], Awaitable[OpenedTurn | Turn]], *, waits: Callable[[], bool]) -> Started:
+async def start(admitting: Callable[[], Awaitable[Admitted]], *, waits: Callable[[], bool]) -> Started:
     """Start the turn that `admitting` opens, or find the one that it replays.
 
     `waits()` says, after the first try, whether the client wants to wait for a busy session. Admitting is a task of its
@@ -61,7 +75,7 @@ async def start(admitting: Callable[[], Awaitable[OpenedTurn | Turn]], *, waits:
         raise
 
 
-async def _start(admitting: Callable[[], Awaitable[OpenedTurn | Turn]], *, waits: Callable[[], bool]) -> Started:
+async def _start(admitting: Callable[[], Awaitable[Admitted]], *, waits: Callable[[], bool]) -> Started:
     ours = registry()
     deadline = time.monotonic() + WAIT_S
     while True:
@@ -75,6 +89,8 @@ async def _start(admitting: Callable[[], Awaitable[OpenedTurn | Turn]], *, waits
             await asyncio.sleep(_LOOK_EVERY_S)
     if isinstance(opened, OpenedTurn):
         return Started(ours.start(opened), None, opened.id, replayed=False)
+    if isinstance(opened, Queued):
+        return Started(None, opened.turn, opened.turn.id, replayed=False)
     return Started(ours.find(opened.id), opened, opened.id, replayed=True)
 
 

@@ -68,8 +68,9 @@ class Caller:
         # Set while no call is under way: a stopped run waits for its last call to reach the meter before it settles.
         self.quiet = asyncio.Event()
         self.quiet.set()
-        # What opening has put aside before the first call, its journaled step included.
-        self._held = turn.prepared.first_hold + turn.prepared.summary_hold
+        # What opening has put aside before the first call, its journaled step included. None where it may be less than
+        # what was prepared since.
+        self._held = turn.prepared.first_hold + turn.prepared.summary_hold if turn.is_held_for else None
 
     async def make(self, call: Call, *, instead: Call | None = None) -> ChatResult | None:
         """One call, from the hold to the meter. None when the wallet does not allow it. Raises: TurnLost.
@@ -84,7 +85,7 @@ class Caller:
             needed = most(option.input_tokens, option.output_tokens, price, self.turn.prepared.book)
             step = self.meter.begin(option.speaker, purpose=option.purpose, context=option.context)
             # The first step was journaled, and held for, by opening.
-            if (is_first and needed <= self._held) or await self._reserve(needed):
+            if (is_first and self._held is not None and needed <= self._held) or await self._reserve(needed):
                 return await self._made(step, price, option)
             self.meter.forget(step)
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -42,6 +42,8 @@ class EventLog:
         self.events: list[TurnEvent] = []
         # On the monotonic clock: when the first text came that a viewer sees.
         self.first_text_at: float | None = None
+        # Told of every event, for who passes them on.
+        self.on_event: Callable[[], None] | None = None
         self._news = asyncio.Event()
         self._pending: dict[str, list[str]] = {}
         self._flush_at: asyncio.TimerHandle | None = None
@@ -78,14 +80,26 @@ class EventLog:
                 event = self.events[after]
                 after += 1
                 yield event
-                if event.name in TERMINAL:
-                    return
+            if self.ended:
+                return
             await news.wait()
+
+    def adopt(self, event: TurnEvent) -> bool:
+        """Take over an event of the same turn's log elsewhere. False where it is not the next one."""
+        if self.ended or event.seq != len(self.events) + 1:
+            return False
+        self._take(event)
+        return True
 
     def _append(self, name: str, data: dict[str, Any]) -> None:
         if self.ended:
             return
         seq = len(self.events) + 1
-        self.events.append(TurnEvent(seq, name, {"turn_id": str(self.turn_id), "seq": seq, **data}))
+        self._take(TurnEvent(seq, name, {"turn_id": str(self.turn_id), "seq": seq, **data}))
+
+    def _take(self, event: TurnEvent) -> None:
+        self.events.append(event)
         news, self._news = self._news, asyncio.Event()
         news.set()
+        if self.on_event is not None:
+            self.on_event()

@@ -13,12 +13,14 @@ from billing.enforcement import OVERRIDE_SQL
 from config.core.jsonb import decoded
 from config.core.transactions import patience_sql
 from sessions_app.context.conversation import Notes, Summary, Utterance
+from sessions_app.context.summarising import MESSAGES_MAX
 from sessions_app.turns.planning import Speaker
 from sessions_app.turns.turn import TurnRequest
 
-# Enough for the largest context there is; `context.window` decides what of it goes along.
+# Enough for the largest context there is; `context.window` decides what of it goes along. Notes are due at half as many
+# rows, so messages are left out unread only where notes have failed for very long.
 _HISTORY_BYTES = 4_000_000
-_HISTORY_ROWS = 400
+_HISTORY_ROWS = 2 * MESSAGES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,10 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class LoadedRoom:
-    """`history`: what was said since the messages that `summary` stands for, oldest first."""
+    """`history`: what was said since the messages that `summary` stands for, oldest first.
+
+    `last_turn_id`: attempts to make the last turn anew that gave no answer do not count.
+    """
 
     room_id: UUID
     mode: str
@@ -53,10 +58,13 @@ class Loaded:
     enforcement_override: str | None
 
 
-# A turn that was made anew is read no more, unless the new one failed.
+# A turn that was made anew is read no more, nor is an attempt at that which gave no answer.
 _READ_NO_MORE = """
-    t.id IS NOT DISTINCT FROM %(regenerates)s::uuid OR EXISTS (
-        SELECT 1 FROM turns r WHERE r.regenerates_id = t.id AND r.status NOT IN ('failed', 'running', 'queued'))
+    t.id = ANY(%(left_out)s::uuid[])
+    OR EXISTS (SELECT 1 FROM turns r JOIN messages a ON a.turn_id = r.id AND a.role = 'assistant'
+                WHERE r.regenerates_id = t.id)
+    OR t.regenerates_id IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM messages a WHERE a.turn_id = t.id AND a.role = 'assistant')
 """
 _LOAD = f"""
 SELECT (SELECT jsonb_build_array(k.fingerprint, k.resource_id) FROM idempotency_keys k
@@ -80,7 +88,12 @@ SELECT (SELECT jsonb_build_array(k.fingerprint, k.resource_id) FROM idempotency_
                            AND NOT ({_READ_NO_MORE})
                          ORDER BY t.turn_index DESC, m.id DESC LIMIT {_HISTORY_ROWS}) n) m
          WHERE m.bytes <= {_HISTORY_BYTES}),
-       COALESCE(newest.turn_index, 0), newest.id
+       COALESCE(newest.turn_index, 0),
+       (SELECT t.id FROM turns t
+         WHERE t.session_id = s.id AND NOT (
+               t.regenerates_id IS NOT NULL AND t.finished_at IS NOT NULL
+               AND NOT EXISTS (SELECT 1 FROM messages a WHERE a.turn_id = t.id AND a.role = 'assistant'))
+         ORDER BY t.turn_index DESC LIMIT 1)
   FROM pricing_versions p LEFT JOIN (
        SELECT s.id, s.room_id, r.mode, r.goal, s.title FROM sessions s JOIN rooms r ON r.id = s.room_id
         WHERE s.id = %(session_id)s AND s.user_id = %(user_id)s AND s.deleted_at IS NULL AND r.deleted_at IS NULL
@@ -92,20 +105,19 @@ SELECT (SELECT jsonb_build_array(k.fingerprint, k.resource_id) FROM idempotency_
          FROM session_summaries y WHERE y.session_id = s.id AND NOT y.used_fallback
         ORDER BY y.through_turn_index DESC, y.id DESC LIMIT 1) notes ON true
   LEFT JOIN LATERAL (
-       SELECT t.turn_index, t.id FROM turns t WHERE t.session_id = s.id
-        ORDER BY t.turn_index DESC LIMIT 1) newest ON true
+       SELECT t.turn_index FROM turns t WHERE t.session_id = s.id ORDER BY t.turn_index DESC LIMIT 1) newest ON true
  WHERE p.status = 'active' AND {{patience}}
 """  # noqa: S608 - constants only
 
 
-def load(request: TurnRequest) -> Loaded:
-    """One snapshot, always scoped to the caller."""
+def load(request: TurnRequest, *, left_out: Sequence[UUID] = ()) -> Loaded:
+    """One snapshot, always scoped to the caller. `left_out`: turns that are no history to this one."""
     parameters = {
         "caller_id": request.claim.caller_id if request.claim else None,
         "key": request.claim.key if request.claim else None,
         "session_id": request.session_id,
         "user_id": request.user_id,
-        "regenerates": request.regenerates,
+        "left_out": [*left_out, *([request.regenerates] if request.regenerates else [])],
     }
     with connection.cursor() as cursor:
         cursor.execute(_LOAD.replace("{patience}", patience_sql()), parameters)

@@ -21,12 +21,13 @@ from config.core.ids import uuid7
 from config.core.money import ZERO
 from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, joined_atomic, retrying, sqlstate
 from pricing.rating import affordable_output_tokens
-from sessions_app.errors import ContextBudgetExceeded, TurnInProgress
+from sessions_app.errors import ContextBudgetExceeded, TurnInProgress, TurnNotResumable
 from sessions_app.orchestration import asks
 from sessions_app.turns import opening_rows
 from sessions_app.turns.counting import exactly_blocking
 from sessions_app.turns.loading import load
-from sessions_app.turns.preparing import find_price, hold_for, prepare, price_of
+from sessions_app.turns.preparing import find_price, hold_for, prepare, prepare_resumed, price_of
+from sessions_app.turns.resuming import chain_of_turn
 from sessions_app.turns.turn import OpenedTurn, Prepared, Replayed, TurnRequest
 
 T = TypeVar("T")
@@ -65,6 +66,8 @@ def _open_patiently(
 def _explain(error: IntegrityError, request: TurnRequest, recover: Callable[[UUID], bool]) -> None:
     """Whether opening may be tried again after this conflict. Raises: TurnInProgress, or the error itself."""
     text = str(error)
+    if "continues" in text:
+        raise TurnNotResumable("Another turn continues this one already.") from None
     if UNIQUE_CONSTRAINT in text:
         # The same key was committed between our look and our insert: look again, and find it.
         return
@@ -78,11 +81,15 @@ def _explain(error: IntegrityError, request: TurnRequest, recover: Callable[[UUI
 
 def _open(request: TurnRequest, exact: Mapping[str, int]) -> OpenedTurn | Replayed:
     with joined_atomic():
-        loaded = load(request)
+        chain = chain_of_turn(request.continues, user_id=request.user_id) if request.continues else []
+        loaded = load(request, left_out=[part.id for part in chain])
         if loaded.replay is not None and request.claim is not None:
             request.claim.check(loaded.replay.fingerprint)
             return Replayed(loaded.replay.turn_id)
-        prepared = prepare(request, loaded, exact=exact)
+        if chain:
+            prepared = prepare_resumed(request, loaded, chain, exact=exact)
+        else:
+            prepared = prepare(request, loaded, exact=exact)
         turn = OpenedTurn(uuid7(), request, prepared, lease_claim=uuid4(), first_step_id=uuid7())
         opening_rows.insert(turn)
         return _held(turn)

@@ -16,6 +16,7 @@ from django.db import connection
 from config.core.ids import uuid7
 from sessions_app.context.summarising import SummaryDue
 from sessions_app.orchestration import asks
+from sessions_app.turns.planning import Plan
 from sessions_app.turns.rows import LEASE_LOST, lease_parameters
 from sessions_app.turns.turn import OpenedTurn
 
@@ -31,15 +32,18 @@ WITH turn AS (
     INSERT INTO turns (
         id, session_id, user_id, room_id, turn_index, mode, status, user_input, idempotency_key, pricing_version,
         pricing_revision, speakers, warnings, max_output_tokens, claim, lease_expires_at, error_code, error_detail,
-        provider_model, summary_used_fallback, summary_plan, regenerates_id, request_id, created_at)
+        provider_model, summary_used_fallback, summary_plan, regenerates_id, continues_id, stand_ins, request_id,
+        created_at)
     VALUES (
-        %(id)s, %(session_id)s, %(user_id)s, %(room_id)s, %(turn_index)s, %(mode)s, 'running', %(user_input)s,
+        %(id)s, %(session_id)s, %(user_id)s, %(room_id)s, %(turn_index)s, %(mode)s, %(status)s, %(user_input)s,
         %(key)s, %(pricing_version)s, %(pricing_revision)s, %(speakers)s, %(warnings)s, %(max_output_tokens)s,
         %(claim)s, clock_timestamp() + make_interval(secs => %(lease_s)s), '', '', '', false, %(summary_plan)s,
-        %(regenerates)s, %(request_id)s, clock_timestamp())
+        %(regenerates)s, %(continues)s, %(stand_ins)s, %(request_id)s, clock_timestamp())
 ), message AS (
     INSERT INTO messages (id, session_id, turn_id, role, agent_key, agent_name, content)
-    VALUES (%(message_id)s, %(session_id)s, %(id)s, 'user', '', '', %(user_input)s)
+    SELECT %(message_id)s, %(session_id)s, %(id)s, 'user', '', '', %(user_input)s
+     -- The message of a turn that is continued is there already.
+     WHERE %(continues)s::uuid IS NULL
 ), step AS (
     INSERT INTO turn_steps (
         id, turn_id, step_index, agent_id, agent_key, agent_name, purpose, model_alias, status, content, error_code,
@@ -78,18 +82,27 @@ def insert(turn: OpenedTurn) -> None:
         "warnings": json.dumps([{"code": w.code, "detail": w.detail} for w in prepared.plan.warnings]),
         "max_output_tokens": request.max_output_tokens,
         "claim": turn.lease_claim,
-        "lease_s": settings.TURN_LEASE_S,
+        # A queued turn has no lease: nobody runs it yet.
+        "lease_s": None if request.in_background else settings.TURN_LEASE_S,
+        "status": "queued" if request.in_background else "running",
+        "stand_ins": json.dumps(_stand_ins(prepared.plan)),
         "request_id": request.request_id,
         "message_id": uuid7(),
         "step_id": turn.first_step_id,
         "summary_plan": json.dumps(summary_plan(prepared.summary)) if prepared.summary else None,
         "regenerates": request.regenerates,
+        "continues": request.continues,
         **_first_step(turn),
     }
     if claim is not None:
         parameters |= {"key_id": uuid7(), "caller_id": claim.caller_id, "fingerprint": claim.fingerprint}
     with connection.cursor() as cursor:
         cursor.execute(_INSERT.replace("{key_row}", _KEY_ROW if claim else ""), parameters)
+
+
+def _stand_ins(plan: Plan) -> dict[str, Any]:
+    found = {"housekeeper": plan.housekeeper, "manager": plan.manager}
+    return {name: speaker.as_json() for name, speaker in found.items() if speaker is not None}
 
 
 def _first_step(turn: OpenedTurn) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from billing import enforcement
 from config.core.errors import NotFound
 from config.core.money import ZERO
 from pricing import cache as price_cache
+from pricing.history import book_at
 from pricing.price_book import ModelPrice, PriceBook
 from pricing.rating import LARGEST_CHARGE, bound
 from sessions_app.context import summarising
@@ -25,10 +26,12 @@ from sessions_app.context.window import Count, Reader, Window, bound_count, comp
 from sessions_app.errors import TurnNotRegenerable, UnknownModelAlias
 from sessions_app.llm.estimate import BOUND_TOKENS_PER_MESSAGE
 from sessions_app.llm.providers import configured
+from sessions_app.models import Turn
 from sessions_app.orchestration import asks
 from sessions_app.orchestration.asks import Ask
 from sessions_app.turns.loading import Loaded, LoadedRoom
-from sessions_app.turns.planning import Plan, plan_turn
+from sessions_app.turns.planning import Plan, Speaker, Warning, plan_turn
+from sessions_app.turns.resuming import chain_of_turn, ensure_resumable, resumed, steps_of
 from sessions_app.turns.turn import Prepared, TurnRequest
 
 log = structlog.get_logger(__name__)
@@ -44,17 +47,67 @@ def prepare(request: TurnRequest, loaded: Loaded, *, exact: Mapping[str, int]) -
     if request.regenerates is not None and loaded.room.last_turn_id != request.regenerates:
         raise TurnNotRegenerable
     book = price_cache.matching(loaded.pricing_version, loaded.pricing_revision)
-    plan = _plan(request, loaded.room, book)
-    conversation = _conversation(request, loaded.room)
+    return _prepared(request, loaded, plan=_plan(request, loaded.room, book), book=book, exact=exact)
+
+
+def prepare_resumed(
+    request: TurnRequest, loaded: Loaded, chain: Sequence[Turn], *, exact: Mapping[str, int]
+) -> Prepared:
+    """What a turn does that continues the last of a chain: its remaining speakers as they were, at its pinned price.
+
+    Raises: NotFound, TurnNotResumable, UnknownModelAlias, ContextBudgetExceeded.
+    """
+    if loaded.room is None:
+        raise NotFound
+    interrupted = chain[-1]
+    ensure_resumable(interrupted, last_turn_id=loaded.room.last_turn_id)
+    book = book_at(interrupted.pricing_version, interrupted.pricing_revision)
+    plan = replace(resumed(plan_of(interrupted), steps_of(chain)), warnings=())
+    return _prepared(request, loaded, plan=plan, book=book, exact=exact)
+
+
+def prepare_again(turn: Turn, request: TurnRequest, loaded: Loaded) -> Prepared:
+    """What opening decided, once more for whoever runs a queued turn: the speakers as they were, at the pinned price.
+
+    Raises: NotFound for a session that was deleted meanwhile, UnknownModelAlias, ContextBudgetExceeded.
+    """
+    plan = plan_of(turn)
+    if turn.continues_id is not None:
+        # Not asked whether it may be continued: this is the turn that does.
+        plan = resumed(plan, steps_of(chain_of_turn(turn.continues_id, user_id=turn.user_id)))
+    book = book_at(turn.pricing_version, turn.pricing_revision)
+    return _prepared(request, loaded, plan=plan, book=book, exact={})
+
+
+def plan_of(turn: Turn) -> Plan:
+    """The plan that a turn was opened with."""
+    stand_ins = {name: Speaker.of_json(data) for name, data in (turn.stand_ins or {}).items()}
+    speakers = tuple(Speaker.of_json(data) for data in turn.speakers)
+    return Plan(
+        turn.mode,
+        speakers,
+        stand_ins.get("housekeeper", speakers[0]),
+        stand_ins.get("manager"),
+        tuple(Warning(item["code"], item["detail"]) for item in turn.warnings),
+    )
+
+
+def _prepared(
+    request: TurnRequest, loaded: Loaded, *, plan: Plan, book: PriceBook, exact: Mapping[str, int]
+) -> Prepared:
+    room = loaded.room
+    if room is None:
+        raise NotFound
+    conversation = _conversation(request, room)
     readers = [reader_of(ask, book, request) for ask in asks.possible(plan)]
     count = counting(exact)
     for reader in readers:
         ensure_it_fits(reader, conversation, count=count)
     first = asks.first(plan)
-    window = compose(reader_of(first, book, request), conversation, count=count)
+    window = compose(reader_of(first, book, request), conversation, first.answers, count=count)
     summary, fallback = _summary(conversation, readers, plan, book)
     return Prepared(
-        room_id=loaded.room.room_id,
+        room_id=room.room_id,
         plan=plan,
         conversation=conversation,
         book=book,
@@ -64,8 +117,8 @@ def prepare(request: TurnRequest, loaded: Loaded, *, exact: Mapping[str, int]) -
         summary_hold=summary_hold_for(summary, plan, book),
         summary_fallback=fallback,
         enforcement=enforcement.effective(loaded.enforcement_override),
-        next_turn_index=loaded.room.last_turn_index + 1,
-        is_untitled=not loaded.room.title,
+        next_turn_index=room.last_turn_index + 1,
+        is_untitled=not room.title,
     )
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from billing import reports
 from config.core.errors import NotFound
@@ -18,8 +18,6 @@ from sessions_app.errors import TurnFailed
 from sessions_app.models import Message, Session, Turn, TurnStep
 
 _NO_USAGE = reports.TurnUsage()
-# Turns that the conversation does not hold (yet): nobody reads them, and they replace nothing.
-UNREAD = (Turn.Status.FAILED, Turn.Status.RUNNING, Turn.Status.QUEUED)
 
 
 def turn_of(*, user_id: UUID, turn_id: UUID) -> Turn:
@@ -40,9 +38,8 @@ def describe(turns: Sequence[Turn]) -> list[dict[str, Any]]:
     messages: dict[UUID, list[Message]] = {id_: [] for id_ in ids}
     for message in Message.objects.filter(turn_id__in=ids).order_by("id"):
         messages[message.turn_id].append(message)
-    regenerated = dict(
-        Turn.objects.filter(regenerates_id__in=ids).exclude(status__in=UNREAD).values_list("regenerates_id", "id")
-    )
+    anew = Turn.objects.filter(_answered("id"), regenerates_id__in=ids)
+    regenerated = dict(anew.values_list("regenerates_id", "id"))
     return [
         {
             **_turn(turn, usage.get(turn.id, _NO_USAGE), balances.get(turn.id), messages[turn.id]),
@@ -53,9 +50,22 @@ def describe(turns: Sequence[Turn]) -> list[dict[str, Any]]:
 
 
 def conversation_of(session: Session) -> QuerySet[Message]:
-    """The messages of a session as they stand: without the turns that were made anew."""
-    made_anew = Turn.objects.filter(regenerates_id=OuterRef("turn_id")).exclude(status__in=UNREAD)
-    return Message.objects.filter(~Exists(made_anew), session=session)
+    """The messages of a session as they stand: without the turns that were made anew, and attempts at that.
+
+    An attempt that gave no answer (yet) repeats the user's message and replaces nothing.
+    """
+    made_anew = Turn.objects.filter(_answered("id"), regenerates_id=OuterRef("turn_id"))
+    attempts = Q(turn__regenerates_id__isnull=False) & ~_answered("turn_id")
+    return Message.objects.filter(~Exists(made_anew), ~attempts, session=session)
+
+
+def gave_no_answer(turn: Turn) -> bool:
+    return not Message.objects.filter(turn=turn, role=Message.Role.ASSISTANT).exists()
+
+
+def _answered(turn_id: str) -> Exists:
+    """Whether an agent has answered in the turn with the id in this column of the outer query."""
+    return Exists(Message.objects.filter(turn_id=OuterRef(turn_id), role=Message.Role.ASSISTANT))
 
 
 def answer(turn: Turn) -> dict[str, Any]:
@@ -91,6 +101,7 @@ def _turn(
         "provider_model": turn.provider_model or None,
         "summary_used_fallback": turn.summary_used_fallback,
         "regenerates": turn.regenerates_id,
+        "continues": turn.continues_id,
         "warnings": turn.warnings,
         "error": {"code": turn.error_code, "detail": turn.error_detail} if turn.error_code else None,
         "created_at": turn.created_at,

@@ -15,7 +15,7 @@ from sessions_app import metrics, tracing
 from sessions_app.models import Turn, TurnStep
 from sessions_app.turns import journal, rows
 from sessions_app.turns.meter import Meter, TurnIds
-from sessions_app.turns.outcome import INTERRUPTED, RunReport, conclude
+from sessions_app.turns.outcome import CANCELLED, INTERRUPTED, RunReport, conclude
 from sessions_app.turns.planning import Speaker, Warning
 from sessions_app.turns.rows import StepRow
 from sessions_app.turns.settling import TurnRecord, settle_turn
@@ -70,6 +70,21 @@ def recover(turn_id: UUID) -> bool:
     return settlement is not None
 
 
+def end_unstarted(turn_id: UUID, *, claim: UUID, stopped_by: str) -> bool:
+    """End a turn that was claimed and made no call: nothing is billed, its hold is released."""
+    turn = Turn.objects.get(id=turn_id)
+    ids = TurnIds(turn.id, turn.session_id, turn.room_id, turn.user_id)
+    report = RunReport(
+        stopped_by=stopped_by, warnings=[Warning(item["code"], item["detail"]) for item in turn.warnings]
+    )
+    conclusion = conclude(steps=[], report=report, summary_plan=None)
+    book = book_at(turn.pricing_version, turn.pricing_revision)
+    settlement = settle_turn(TurnRecord(ids, claim, book, conclusion, [], []))
+    if settlement is not None:
+        metrics.turn_ended(mode=turn.mode, status=conclusion.end.status)
+    return settlement is not None
+
+
 def _record_of(turn: Turn, claim: UUID) -> TurnRecord:
     ids = TurnIds(turn.id, turn.session_id, turn.room_id, turn.user_id)
     book = book_at(turn.pricing_version, turn.pricing_revision)
@@ -98,10 +113,14 @@ def _record_of(turn: Turn, claim: UUID) -> TurnRecord:
         price = book.find(row.speaker.model_alias)
         if price is not None:
             meter.lose(row, price=price)
-    warnings = [Warning(item["code"], item["detail"]) for item in turn.warnings]
-    report = RunReport(stopped_by=INTERRUPTED, warnings=warnings)
+    stopped_by = CANCELLED if turn.cancel_requested_at else INTERRUPTED
+    report = RunReport(stopped_by=stopped_by, warnings=_warnings(turn))
     conclusion = conclude(steps=meter.steps, report=report, summary_plan=turn.summary_plan)
     return TurnRecord(ids, claim, book, conclusion, meter.steps, meter.calls)
+
+
+def _warnings(turn: Turn) -> list[Warning]:
+    return [Warning(item["code"], item["detail"]) for item in turn.warnings]
 
 
 def _step_row(step: TurnStep) -> StepRow:

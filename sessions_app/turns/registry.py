@@ -18,7 +18,9 @@ from billing import ledger
 from config.core.errors import ShuttingDown
 from config.core.transactions import in_thread
 from sessions_app.turns import rows
-from sessions_app.turns.outcome import BROKEN, INTERRUPTED
+from sessions_app.turns.cancel_channel import hear_cancels
+from sessions_app.turns.mirror import mirror
+from sessions_app.turns.outcome import BROKEN, CANCELLED, INTERRUPTED
 from sessions_app.turns.running import TurnRun
 from sessions_app.turns.turn import OpenedTurn
 
@@ -37,6 +39,7 @@ class Registry:
         self.draining = False
         self._kept: set[asyncio.Task[Any]] = set()
         self._heart: asyncio.Task[None] | None = None
+        self._hearing: asyncio.Task[None] | None = None
 
     def admit(self) -> None:
         """Raises: ShuttingDown once draining has begun."""
@@ -46,11 +49,25 @@ class Registry:
     def start(self, turn: OpenedTurn) -> TurnRun:
         run = TurnRun(turn)
         self.runs[turn.id] = run
+        mirror().follow(run.events)
         run.task = asyncio.create_task(run.run(), name=f"turn {turn.id}")
         run.task.add_done_callback(partial(self._ended, turn.id))
         if self._heart is None or self._heart.done():
             self._heart = asyncio.create_task(self._beat(), name="turn heartbeat")
+        if self._hearing is None or self._hearing.done():
+            self._hearing = asyncio.create_task(hear_cancels(self._cancel), name="cancels")
         return run
+
+    def _cancel(self, turn_id: UUID) -> None:
+        run = self.runs.get(turn_id)
+        if run is not None:
+            run.stop(CANCELLED)
+
+    async def aclose(self) -> None:
+        """Listen no more. For shutdown, after draining."""
+        if self._hearing is not None:
+            self._hearing.cancel()
+            await asyncio.wait({self._hearing}, timeout=1)
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run something that must come to its end whoever stops waiting for it; draining waits for it, too."""
@@ -98,17 +115,21 @@ class Registry:
             started = time.monotonic()
             mine = [(run.turn.id, run.turn.lease_claim) for run in self.runs.values()]
             try:
-                await in_thread(partial(self._renew, mine), lane="leases")
+                unwanted = await in_thread(partial(self._renew, mine), lane="leases")
             except (OperationalError, InterfaceError) as error:
                 log.warning("leases_not_renewed", turns=len(mine), error=str(error))
                 # Again as soon as the database may be back, lest these turns be taken for dead.
                 await asyncio.sleep(0.5)
                 continue
+            for turn_id in unwanted:
+                self._cancel(turn_id)
             await asyncio.sleep(max(0.1, settings.TURN_LEASE_S / 3 - (time.monotonic() - started)))
 
-    def _renew(self, mine: list[tuple[UUID, UUID]]) -> None:
-        rows.renew_leases(mine)
+    def _renew(self, mine: list[tuple[UUID, UUID]]) -> list[UUID]:
+        """The turns whose owners want them to end."""
+        ours = rows.renew_leases(mine)
         ledger.renew_holds(reference_type="turn", reference_ids=[turn_id for turn_id, _ in mine])
+        return [turn_id for turn_id, is_unwanted in ours.items() if is_unwanted]
 
 
 _registries: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = weakref.WeakKeyDictionary()

@@ -94,16 +94,32 @@ def journal(*, turn_id: UUID, claim: UUID, steps: Sequence[StepRow]) -> bool:
     return fenced(_JOURNAL, turn_id=turn_id, claim=claim, steps=steps, parameters={})
 
 
-def renew_leases(turns: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
-    """Renew the leases of (turn, claim) pairs on the database's clock; returns the turns that are still ours."""
+def renew_leases(turns: Sequence[tuple[UUID, UUID]]) -> dict[UUID, bool]:
+    """Renew the leases of (turn, claim) pairs on the database's clock.
+
+    Returns the turns that are still ours, and whether their owner wants them to end.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """UPDATE turns t SET lease_expires_at = clock_timestamp() + make_interval(secs => %s)
                  FROM unnest(%s::uuid[], %s::uuid[]) AS mine(id, claim)
-                WHERE t.id = mine.id AND t.claim = mine.claim AND t.status = 'running' RETURNING t.id""",
+                WHERE t.id = mine.id AND t.claim = mine.claim AND t.status = 'running'
+            RETURNING t.id, t.cancel_requested_at IS NOT NULL""",
             [settings.TURN_LEASE_S, [id_ for id_, _ in turns], [claim for _, claim in turns]],
         )
-        return {row[0] for row in cursor.fetchall()}
+        return dict(cursor.fetchall())
+
+
+def claim_queued(*, turn_id: UUID, claim: UUID) -> bool:
+    """Take a queued turn: from here on it runs, under a lease. One of several who try wins."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE turns SET status = 'running', claim = %s,
+                      lease_expires_at = clock_timestamp() + make_interval(secs => %s)
+                WHERE id = %s AND status = 'queued'""",
+            [claim, settings.TURN_LEASE_S, turn_id],
+        )
+        return bool(cursor.rowcount == 1)
 
 
 def lost_turns(*, limit: int) -> list[UUID]:

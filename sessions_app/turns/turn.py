@@ -21,6 +21,7 @@ class TurnRequest:
     """What a client asks for.
 
     `max_output_tokens` is per answer. `regenerates`: the session's last turn, which this one is to take the place of.
+    `continues`: the interrupted turn whose remaining agents are to speak. `in_background`: a worker is to run it.
     """
 
     user_id: UUID
@@ -31,6 +32,8 @@ class TurnRequest:
     claim: Claim | None
     request_id: str
     regenerates: UUID | None = None
+    continues: UUID | None = None
+    in_background: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,17 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class OpenedTurn:
-    """A turn that is running under our claim. `first_step_id` is already journaled as running."""
+    """A turn that is running under our claim, or queued. `first_step_id` is already journaled as running.
+
+    `is_held_for`: the hold covers what `prepared` says. Not so where a worker prepared the turn once more.
+    """
 
     id: UUID
     request: TurnRequest
     prepared: Prepared
     lease_claim: UUID
     first_step_id: UUID
+    is_held_for: bool = True
 
     @property
     def reference(self) -> Reference:

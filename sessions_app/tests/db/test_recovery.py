@@ -102,8 +102,8 @@ def test_a_turn_is_recovered_once():
 def test_a_turn_that_has_its_lease_is_left_alone():
     turn = open_for(make_person("alice"), "ann")
     assert (recover(turn.id), recover_lost_turns()) == (False, 0)
-    assert rows.renew_leases([(turn.id, turn.lease_claim)]) == {turn.id}
-    assert rows.renew_leases([(turn.id, uuid4())]) == set()
+    assert rows.renew_leases([(turn.id, turn.lease_claim)]) == {turn.id: False}
+    assert rows.renew_leases([(turn.id, uuid4())]) == {}
     lose_the_lease(turn)
     recover_lost_turns()
 
@@ -112,7 +112,7 @@ def test_the_old_runner_writes_nothing_once_its_turn_was_taken_over():
     turn = open_for(make_person("alice"), "ann", "ben")
     lose_the_lease(turn)
     assert rows.take_over(turn_id=turn.id, claim=uuid4())
-    assert rows.renew_leases([(turn.id, turn.lease_claim)]) == set()
+    assert rows.renew_leases([(turn.id, turn.lease_claim)]) == {}
     assert rows.journal(turn_id=turn.id, claim=turn.lease_claim, steps=[]) is False
     conclusion = Conclusion(TurnEnd("completed", "", "", "", []), [])
     assert ending_rows.end(turn_id=turn.id, claim=turn.lease_claim, conclusion=conclusion, steps=[]) is False

@@ -1,0 +1,224 @@
+"""Turns that nobody waits for: queued, run by a worker, watched from any process, ended at their owner's wish."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
+from sessions_app.models import Turn, TurnStep
+from sessions_app.tests.e2e.servers import sse
+from sessions_app.tests.makers import make_person, make_session
+from sessions_app.tests.scripted_provider import Reply
+from sessions_app.turns.queueing import dispatch_waiting
+
+ENVIRONMENT = {"LLM_READ_TIMEOUT_S": "20", "SWEEP_INTERVAL_S": "1", "TURN_LEASE_S": "3"}
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("committed")]
+
+ROOT = Path(__file__).resolve().parents[3]
+USAGE = {"prompt_tokens": 100, "completion_tokens": 65}  # 0.02 credits on gpt-4o
+ASYNC = {"Prefer": "respond-async"}
+
+
+@contextmanager
+def worker(web, *beat):
+    """A Celery worker, without beat unless asked for, with the web process's environment."""
+    command = [
+        sys.executable, "-m", "celery", "-A", "config", "worker", "--pool", "threads", "--concurrency", "4",
+        "--loglevel", "WARNING", "--without-mingle", "--without-gossip", *beat,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, env={**web.environment, "DRAIN_TIMEOUT_S": "1"})
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
+
+
+def status_of(turn_id):
+    return Turn.objects.get(id=turn_id).status
+
+
+def queued(client, session, **headers):
+    answer = client.post(f"/sessions/{session}/turns", json={"message": "hi"}, headers={**ASYNC, **headers})
+    assert answer.status_code == 202, answer.text
+    turn = answer.json()
+    assert (turn["status"], answer.headers["location"]) == ("queued", f"/api/v1/turns/{turn['id']}")
+    assert answer.headers["preference-applied"] == "respond-async"
+    return turn["id"]
+
+
+def test_a_worker_runs_it_and_any_web_process_shows_it(web, script):
+    script.reply = Reply(chunks=("a", "b", "c"), usage=USAGE, delay_s=0.2)
+    alice = make_person("alice", credits="1")
+    session = make_session(alice, "ann", "ben")
+    with worker(web), web.client(alice.token) as client:
+        turn_id = queued(client, session, **{"Idempotency-Key": "one"})
+        events = sse(client.get(f"/turns/{turn_id}/events").text)
+        turn = client.get(f"/turns/{turn_id}").json()
+        again = client.post(
+            f"/sessions/{session}/turns", json={"message": "hi"}, headers={**ASYNC, "Idempotency-Key": "one"}
+        )
+    assert [name for _, name, _ in events if name != "chunk"] == [
+        "turn_started", "agent_started", "agent_finished", "agent_started", "agent_finished", "done",
+    ]  # fmt: skip
+    assert "".join(data["delta"] for _, name, data in events if name == "chunk") == "abcabc"
+    assert (turn["status"], turn["balance_after"], turn["usage"]["llm_calls"]) == ("completed", "0.96000000", 2)
+    assert (again.status_code, again.json()["id"], again.headers["idempotency-replayed"]) == (202, turn_id, "true")
+    assert CreditTransaction.objects.filter(user_id=alice.id, kind="debit").count() == 2
+
+
+def test_admission_is_judged_at_once_and_the_session_is_busy(web, script):
+    script.reply = Reply(usage=USAGE)
+    alice, poor = make_person("alice"), make_person("poor", credits="0.00001")
+    session, other = make_session(alice, "ann"), make_session(poor, "ann")
+    with web.client(alice.token) as client, web.client(poor.token) as poors:
+        turn_id = queued(client, session)
+        busy = client.post(f"/sessions/{session}/turns", json={"message": "me too"}, headers=ASYNC)
+        assert (busy.status_code, busy.json()["turn_id"]) == (409, turn_id)
+        refused = poors.post(f"/sessions/{other}/turns", json={"message": "hi"}, headers=ASYNC)
+        assert (refused.status_code, refused.json()["code"]) == (402, "insufficient_credits")
+        assert client.get("/users/me/wallet").json()["held"] != "0.00000000"
+        # Nobody runs it: its owner's wish ends it here and now, and gives the credits back.
+        cancelled = client.post(f"/turns/{turn_id}/cancel")
+        assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+        assert client.get("/users/me/wallet").json()["held"] == "0.00000000"
+        events = sse(client.get(f"/turns/{turn_id}/events").text)
+    assert [name for _, name, _ in events] == ["turn_started", "done"]
+    assert LLMCallEvent.objects.filter(turn_id=turn_id).count() == 0
+    assert TurnStep.objects.get(turn_id=turn_id).status == "cancelled"
+    assert not Turn.objects.filter(user_id=poor.id).exists()
+
+
+def test_what_the_broker_lost_is_sent_again_and_its_hold_is_kept(web, script, settings):
+    script.reply = Reply(usage=USAGE)
+    alice = make_person("alice", credits="1")
+    session = make_session(alice, "ann")
+    from config.celery import app
+
+    with web.client(alice.token) as client:
+        turn_id = queued(client, session)
+        app.control.purge()
+        before = CreditHold.objects.get(reference_id=turn_id).expires_at
+        settings.SWEEP_INTERVAL_S = 0
+        assert dispatch_waiting() >= 1
+        assert CreditHold.objects.get(reference_id=turn_id).expires_at > before
+        with worker(web):
+            # Twice, and still once.
+            dispatch_waiting()
+            wait_for(lambda: status_of(turn_id) == "completed")
+    assert CreditTransaction.objects.filter(user_id=alice.id, kind="debit").count() == 1
+
+
+def test_a_worker_that_is_killed_leaves_a_turn_that_is_ended_and_billed_once(web, provider, script):
+    script.reply = lambda body: (
+        Reply(chunks=("first",), usage=USAGE)
+        if "You are ann" in body["messages"][0]["content"]
+        else Reply(fault="hang")
+    )
+    alice = make_person("alice", credits="1")
+    session = make_session(alice, "ann", "ben")
+    with web.client(alice.token) as client:
+        with worker(web) as doomed:
+            turn_id = queued(client, session)
+            wait_for(lambda: TurnStep.objects.filter(turn_id=turn_id, step_index=2).exists())
+            doomed.kill()
+            doomed.wait()
+        # The message comes again, to a worker that finds the turn claimed; a sweep ends it.
+        with worker(web, "--beat", "--scheduler", "celery.beat:Scheduler"):
+            wait_for(lambda: status_of(turn_id) == "interrupted", 60)
+        turn = client.get(f"/turns/{turn_id}").json()
+        assert client.post(f"/sessions/{session}/turns/estimate", json={"message": "hi"}).status_code == 200
+    assert [m["content"] for m in turn["messages"][1:]] == ["first"]
+    assert turn["balance_after"] == "0.98000000"
+    assert CreditTransaction.objects.filter(user_id=alice.id, kind="debit").count() == 1
+
+
+def test_a_worker_that_is_stopped_ends_its_turns_first(web, script):
+    script.reply = Reply(chunks=("a", "b", "c", "d", "e", "f", "g", "h"), usage=USAGE, delay_s=1)
+    alice = make_person("alice", credits="1")
+    session = make_session(alice, "ann")
+    with web.client(alice.token) as client, worker(web) as stopped:
+        turn_id = queued(client, session)
+        wait_for(lambda: status_of(turn_id) == "running")
+        time.sleep(1.5)
+        stopped.send_signal(signal.SIGTERM)
+        assert stopped.wait(timeout=20) == 0
+        turn = client.get(f"/turns/{turn_id}").json()
+    assert (turn["status"], turn["messages"][1]["content"][:1]) == ("interrupted", "a")
+    assert CreditWallet.objects.get(user_id=alice.id).held == 0
+
+
+@pytest.mark.parametrize("where", ["here", "worker"])
+def test_a_cancelled_turn_stops_the_provider_within_a_second_and_bills_what_came(web, provider, script, where):
+    script.reply = Reply(chunks=("Twelve chars",) + ("x",) * 300, usage=USAGE, delay_s=0.1)
+    alice = make_person("alice", credits="1")
+    session = make_session(alice, "ann", "ben")
+    provider.journal.clear()
+    with web.client(alice.token) as client:
+        if where == "worker":
+            with worker(web):
+                turn_id = queued(client, session)
+                stop_it(client, provider, turn_id)
+        else:
+            thread = threading.Thread(
+                target=client.post, args=(f"/sessions/{session}/turns",), kwargs={"json": {"message": "hi"}}
+            )
+            thread.start()
+            wait_for(lambda: Turn.objects.filter(session_id=session).exists())
+            turn_id = Turn.objects.get(session_id=session).id
+            stop_it(client, provider, turn_id)
+            thread.join()
+        turn = client.get(f"/turns/{turn_id}").json()
+        events = sse(client.get(f"/turns/{turn_id}/events").text)
+        ended = client.post(f"/turns/{turn_id}/cancel")
+    assert (ended.status_code, ended.json()) == (200, turn)
+    assert turn["status"] == "cancelled"
+    assert turn["messages"][1]["content"].startswith("Twelve chars")
+    assert turn["usage"]["credits_charged"] != "0.00000000"
+    assert (events[-1][1], events[-1][2]["status"]) == ("done", "cancelled")
+    # No call after it: ben was never asked.
+    assert len(provider.journal) == 1
+
+
+def stop_it(client, provider, turn_id):
+    wait_for(lambda: provider.journal and provider.journal[0].sent_text.count("x") > 2)
+    asked_at = time.monotonic()
+    answer = client.post(f"/turns/{turn_id}/cancel")
+    assert answer.status_code in {200, 202}
+    assert provider.wait_for(lambda: provider.journal[0].client_closed_at is not None)
+    assert provider.journal[0].client_closed_at - asked_at < 1
+    wait_for(lambda: status_of(turn_id) == "cancelled", 10)
+
+
+def test_another_users_turn_cannot_be_cancelled(web, script):
+    script.reply = Reply(chunks=("a", "b", "c"), usage=USAGE, delay_s=0.3)
+    alice, bob = make_person("alice"), make_person("bob")
+    session = make_session(alice, "ann")
+    with web.client(alice.token) as client, web.client(bob.token) as bobs:
+        posted = threading.Thread(
+            target=client.post, args=(f"/sessions/{session}/turns",), kwargs={"json": {"message": "hi"}}
+        )
+        posted.start()
+        wait_for(lambda: Turn.objects.filter(session_id=session).exists())
+        turn = Turn.objects.get(session_id=session)
+        assert bobs.post(f"/turns/{turn.id}/cancel").status_code == 404
+        assert bobs.get(f"/turns/{turn.id}/events").status_code == 404
+        posted.join()
+    assert Turn.objects.get(id=turn.id).status == "completed"
+    assert Turn.objects.get(id=turn.id).cancel_requested_at is None

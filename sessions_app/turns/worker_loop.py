@@ -1,0 +1,52 @@
+"""Turns in a worker: one event loop in a thread of its own, in which all turns of the process run.
+
+The worker's threads only wait for their turn, so that the broker keeps its message until the turn has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from functools import cache
+from uuid import UUID
+
+from django.conf import settings
+
+from sessions_app.turns.mirror import mirror
+from sessions_app.turns.queueing import take
+from sessions_app.turns.registry import registry
+from sessions_app.turns.turn import OpenedTurn
+
+_MIRROR_DRAIN_S = 1.0
+
+
+def run_queued(turn_id: UUID) -> None:
+    """Claim a queued turn and wait until it has ended. Returns at once where there is nothing to run."""
+    opened = take(turn_id)
+    if opened is not None:
+        asyncio.run_coroutine_threadsafe(_run(opened), _loop()).result()
+
+
+def drain() -> None:
+    """Let running turns end within DRAIN_TIMEOUT_S; what takes longer is stopped, billed and kept."""
+    asyncio.run_coroutine_threadsafe(_drain(), _loop()).result()
+
+
+async def _run(opened: OpenedTurn) -> None:
+    run = registry().start(opened)
+    assert run.task is not None  # noqa: S101 - started
+    # Not awaited itself: a worker that is stopped must not cancel the settlement.
+    await asyncio.wait({run.task})
+
+
+async def _drain() -> None:
+    await registry().drain(settings.DRAIN_TIMEOUT_S)
+    await registry().aclose()
+    await mirror().drain(_MIRROR_DRAIN_S)
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="turns", daemon=True).start()
+    return loop
