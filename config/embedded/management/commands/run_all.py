@@ -31,6 +31,12 @@ Tallyroom is running; Ctrl-C stops it.
 
   Staff      {staff_email}  password {staff_password}
   User       {user_email}  token {token}
+             password {user_password}
+
+Talk to two agents, in another terminal:
+
+TALLYROOM_TOKEN={token} \\
+  .venv/bin/python manage.py chat --url {base_url}
 
 A turn of two agents:
 
@@ -83,6 +89,7 @@ def run(folder: Path, port: int, signals: ReceivedSignals) -> None:
                 staff_email=seeding.STAFF_EMAIL,
                 staff_password=staff_password,
                 user_email=seeding.USER_EMAIL,
+                user_password=user_password,
                 token=token,
                 session_id=session_id,
             )
