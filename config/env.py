@@ -180,9 +180,9 @@ def writable_folder(name: str) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ImproperlyConfigured(f"{name}: {raw!r} cannot be used: {error.strerror}") from None
+        raise ImproperlyConfigured(f"{name}: cannot be used: {raw!r}: {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ImproperlyConfigured(f"{name}: {raw!r} cannot be written to")
+        raise ImproperlyConfigured(f"{name}: cannot be used: {raw!r} cannot be written to")
     return raw
 
 

@@ -45,7 +45,8 @@ def hanging_at(*kinds):
 
 
 @contextmanager
-def webs(provider):
+def doomed(provider):
+    """A process of its own, that leaves its turns at once when it is stopped."""
     environment = {"LLM_BASE_URL": provider.base_url, "LLM_API_KEY": "k", "DRAIN_TIMEOUT_S": "0"}
     with web_processes(1, **environment) as (web,):
         yield web
@@ -54,7 +55,7 @@ def webs(provider):
 def interrupted(provider, script, person, session, *, at):
     """A turn whose process was stopped while it waited for `at`."""
     script.reply = hanging_at(at)
-    with webs(provider) as web, web.client(person.token) as client:
+    with doomed(provider) as web, web.client(person.token) as client:
         provider.journal.clear()
         body = {"message": "Shall we?"}
         thread = threading.Thread(target=client.post, args=(f"/sessions/{session}/turns",), kwargs={"json": body})
@@ -68,14 +69,14 @@ def interrupted(provider, script, person, session, *, at):
     return turn
 
 
-def test_it_goes_on_at_the_next_agent_at_the_first_price_and_pays_nothing_twice(committed, provider, script):
+def test_it_goes_on_at_the_next_agent_at_the_first_price_and_pays_nothing_twice(web, provider, script):
     alice, bob = make_person("alice"), make_person("bob")
     session = make_session(alice, "ann", "ben", "cal")
     first = interrupted(provider, script, alice, session, at="ben")
     set_multiplier(pricing_version=SEED, model_alias="gpt-4o", multiplier=Decimal(7), actor="test")
     script.reply = hanging_at()
     provider.journal.clear()
-    with webs(provider) as web, web.client(alice.token) as client, web.client(bob.token) as bobs:
+    with web.client(alice.token) as client, web.client(bob.token) as bobs:
         assert bobs.post(f"/turns/{first.id}/resume", json={}).status_code == 404
         headers = {"Idempotency-Key": "once"}
         answer = client.post(f"/turns/{first.id}/resume", json={}, headers=headers)
@@ -112,13 +113,13 @@ def test_it_goes_on_at_the_next_agent_at_the_first_price_and_pays_nothing_twice(
         ("synthesis", ["synthesis"]),
     ],
 )
-def test_an_orchestrated_turn_goes_on_where_it_was(committed, provider, script, at, kinds):
+def test_an_orchestrated_turn_goes_on_where_it_was(web, provider, script, at, kinds):
     alice = make_person("alice")
     session = make_session(alice, "ann", "ben", mode="orchestrator")
     first = interrupted(provider, script, alice, session, at=at)
     script.reply = hanging_at()
     provider.journal.clear()
-    with webs(provider) as web, web.client(alice.token) as client:
+    with web.client(alice.token) as client:
         events = sse(client.post(f"/turns/{first.id}/resume/stream", json={}).text)
     assert (events[-1][1], events[-1][2]["status"]) == ("done", "completed")
     assert [kind_of(exchange.body) for exchange in provider.journal] == kinds
@@ -128,23 +129,23 @@ def test_an_orchestrated_turn_goes_on_where_it_was(committed, provider, script, 
     assert answers.status == "completed"
 
 
-def test_a_continuing_turn_that_is_interrupted_can_be_continued(committed, provider, script):
+def test_a_continuing_turn_that_is_interrupted_can_be_continued(web, provider, script):
     alice = make_person("alice", credits="1")
     session = make_session(alice, "ann", "ben", "cal")
     first = interrupted(provider, script, alice, session, at="ben")
     script.reply = hanging_at("cal")
-    with webs(provider) as web, web.client(alice.token) as client:
+    with doomed(provider) as other, other.client(alice.token) as client:
         provider.journal.clear()
         thread = threading.Thread(target=client.post, args=(f"/turns/{first.id}/resume",), kwargs={"json": {}})
         thread.start()
         assert provider.wait_for(lambda: len(provider.journal) == 2, 15)
-        web.stop()
+        other.stop()
         thread.join()
     second = Turn.objects.get(continues=first)
     assert second.status == "interrupted"
     script.reply = hanging_at()
     provider.journal.clear()
-    with webs(provider) as web, web.client(alice.token) as client:
+    with web.client(alice.token) as client:
         third = client.post(f"/turns/{second.id}/resume", json={}).json()
         made_anew = client.post(f"/turns/{third['id']}/regenerate", json={})
     assert [m["agent_key"] for m in third["messages"]] == ["cal"]
@@ -155,12 +156,12 @@ def test_a_continuing_turn_that_is_interrupted_can_be_continued(committed, provi
     assert third["balance_after"] == "0.94000000"
 
 
-def test_what_cannot_be_resumed_says_so_and_nothing_changes(committed, provider, script):
+def test_what_cannot_be_resumed_says_so_and_nothing_changes(web, provider, script):
     alice = make_person("alice")
     session, other = make_session(alice, "ann", "ben"), make_session(alice, "ann")
     first = interrupted(provider, script, alice, session, at="ben")
     script.reply = hanging_at()
-    with webs(provider) as web, web.client(alice.token) as client:
+    with web.client(alice.token) as client:
         done = client.post(f"/sessions/{other}/turns", json={"message": "hi"}).json()
         client.post(f"/sessions/{session}/turns", json={"message": "Never mind"})
         before = Turn.objects.count()
@@ -173,12 +174,12 @@ def test_what_cannot_be_resumed_says_so_and_nothing_changes(committed, provider,
     assert Turn.objects.count() == before
 
 
-def test_twenty_resumes_at_once_are_one(committed, provider, script):
+def test_twenty_resumes_at_once_are_one(web, provider, script):
     alice = make_person("alice", credits="1")
     session = make_session(alice, "ann", "ben")
     first = interrupted(provider, script, alice, session, at="ben")
     script.reply = hanging_at()
-    with webs(provider) as web, web.client(alice.token) as client:
+    with web.client(alice.token) as client:
         answers = []
         barrier = threading.Barrier(20)
 
