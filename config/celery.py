@@ -13,8 +13,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.conf import settings
 
+from config import broker
 from config.core import metrics, tracing
+from config.core.open_files import raise_open_files_limit
 
+broker.register()
 app = Celery("tallyroom")
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
@@ -51,6 +54,7 @@ def _join_metrics(**_: object) -> None:
 def _start_observing(**_: object) -> None:
     from config.metrics_port import serve_metrics
 
+    raise_open_files_limit()
     tracing.start("worker", version=settings.VERSION)
     serve_metrics(settings.WORKER_METRICS_PORT)
 
