@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
 from config.core import tracing
+from config.core.open_files import raise_open_files_limit
 from config.core.transactions import in_thread
 
 Scope = MutableMapping[str, Any]
@@ -51,6 +52,7 @@ class Lifespan:
         from pricing import cache
         from sessions_app.orchestration import graph
 
+        raise_open_files_limit()
         tracing.start("web", version=settings.VERSION)
         log.info("starting", graph=type(graph.GRAPH).__name__)
         cache.start_listener()

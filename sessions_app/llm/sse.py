@@ -1,7 +1,7 @@
 """Server-sent events from bytes, cut anywhere.
 
-Lines are split at b"\\n" by hand: `httpx.aiter_lines` also splits at U+2028, U+0085 and others, which JSON may contain
-raw, and so tears frames in two. Only whole lines are decoded, so a character is never split either.
+Lines are split by hand, at CR LF, LF and CR: `httpx.aiter_lines` also splits at U+2028, U+0085 and others, which JSON
+may contain raw, and so tears frames in two. Only whole lines are decoded, so a character is never split either.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # No frame of a sane provider comes near; a line that never ends must not eat the memory.
 EVENT_MAX_BYTES = 1_048_576
 
@@ -27,6 +28,8 @@ class EventParser:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._scanned = 0
+        self._is_first_line = True
+        self._ended_in_cr = False
         self._name = ""
         self._data: list[str] = []
         self._data_size_bytes = 0
@@ -46,7 +49,7 @@ class EventParser:
         self._buffer.clear()
 
     def _complete_lines(self, data: bytes) -> list[bytes]:
-        self._buffer += data
+        self._buffer += self._with_plain_line_ends(data)
         lines = []
         start = 0
         # `_scanned` bytes are known to hold no line end: a long line in small pieces is not searched again and again.
@@ -59,9 +62,20 @@ class EventParser:
             raise EventTooLargeError
         return lines
 
+    def _with_plain_line_ends(self, data: bytes) -> bytes:
+        """Each line end as LF. A CR ends its line at once: whether an LF follows is seen with the next piece."""
+        if self._ended_in_cr and data:
+            data = data.removeprefix(b"\n")
+            self._ended_in_cr = False
+        if b"\r" not in data:
+            return data
+        self._ended_in_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
     def _take(self, line: bytes) -> ServerEvent | None:
-        if line.endswith(b"\r"):
-            line = line[:-1]
+        if self._is_first_line:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+            self._is_first_line = False
         if not line:
             return self._dispatch()
         field, _, value = line.partition(b":")

@@ -1,7 +1,8 @@
 """An OpenAI-compatible provider on a real socket that does exactly what a script says, faults included.
 
 In tests: `with ScriptedProvider(lambda body: Reply(chunks=("Hi",))) as provider: provider.base_url`.
-As a process: `python -m sessions_app.tests.scripted_provider --port 8123 --text "Hi there." --delay 0.01`.
+As a process: `python -m sessions_app.tests.scripted_provider --port 8123 --text "Hi there." --delay 0.01`, or with
+`--chunks 200` to answer each message with a text of its own.
 It is written on bare asyncio, because an HTTP framework would tidy up the faults that it is for.
 """
 
@@ -13,12 +14,11 @@ import json
 import signal
 import socket
 import struct
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import count
 from types import TracebackType
@@ -106,7 +106,9 @@ class ScriptedProvider:
     only where a test gives it one; those requests are in `tokenize_journal`, because every caller may probe for it.
     """
 
-    def __init__(self, script: Script | None = None, *, port: int = 0, journal_max: int | None = None) -> None:
+    def __init__(
+        self, script: Script | None = None, *, port: int = 0, journal_max: int | None = None, at_once: int = 0
+    ) -> None:
         self.script: Script = script or (lambda _body: Reply())
         self.scripts: dict[str, Script] = {}
         self.tokenizer: Script | None = None
@@ -115,10 +117,13 @@ class ScriptedProvider:
         self.errors: list[Exception] = []
         self.open_connections = 0
         self.port = port
+        # No answer begins before so many are asked for.
+        self._missing = at_once
         self._numbers = count(1)
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._all_asked: asyncio.Event | None = None
         self._failure: OSError | None = None
         self._thread = threading.Thread(target=self._run, name="scripted-provider", daemon=True)
 
@@ -167,6 +172,7 @@ class ScriptedProvider:
     async def _serve(self, announce: Callable[[], None] | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        self._all_asked = asyncio.Event()
         server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, backlog=4096)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
@@ -182,10 +188,14 @@ class ScriptedProvider:
         async def main() -> None:
             serving = asyncio.ensure_future(self._serve(announce))
             for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, lambda: self._stop and self._stop.set())
+                asyncio.get_running_loop().add_signal_handler(number, self._set_stop)
             await serving
 
         asyncio.run(main())
+
+    def _set_stop(self) -> None:
+        if self._stop is not None:
+            self._stop.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(next(self._numbers), reader, writer)
@@ -207,6 +217,7 @@ class ScriptedProvider:
     async def _answer(self, connection: _Connection, exchange: Exchange) -> bool:
         """Whether the connection is fit for another request."""
         reply = self._reply(exchange)
+        await self._until_all_have_asked()
         try:
             if not await connection.pause(reply.first_delay_s):
                 return False
@@ -221,6 +232,13 @@ class ScriptedProvider:
         finally:
             if not exchange.is_complete:
                 exchange.client_closed_at = connection.closed_at
+
+    async def _until_all_have_asked(self) -> None:
+        assert self._all_asked is not None
+        self._missing -= 1
+        if self._missing <= 0:
+            self._all_asked.set()
+        await self._all_asked.wait()
 
     def _reply(self, exchange: Exchange) -> Reply:
         if exchange.path == "/v1/models":
@@ -285,24 +303,34 @@ def _head(reply: Reply) -> bytes:
 _KNOWN = frozenset(status.value for status in HTTPStatus)
 
 
-def _reply_from_arguments(arguments: argparse.Namespace) -> Reply:
+def numbered_chunks(message: str, chunk_count: int) -> tuple[str, ...]:
+    """An answer that only this message gets: the message with a number, again and again."""
+    return tuple(f"{message} {number}, " for number in range(chunk_count))
+
+
+def _script_from_arguments(arguments: argparse.Namespace) -> Script:
     words = arguments.text.split(" ")
     chunks = tuple(word if index == 0 else f" {word}" for index, word in enumerate(words))
-    return Reply(chunks=chunks, usage=arguments.usage, delay_s=arguments.delay, first_delay_s=arguments.first_delay)
+    reply = Reply(chunks=chunks, usage=arguments.usage, delay_s=arguments.delay, first_delay_s=arguments.first_delay)
+    if not arguments.chunks:
+        return lambda _body: reply
+    return lambda body: replace(reply, chunks=numbered_chunks(body["messages"][-1]["content"], arguments.chunks))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="An OpenAI-compatible provider that answers by script.")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--text", default="Hello from the script.", help="the answer, one chunk a word")
+    parser.add_argument("--chunks", type=int, help="instead: so many chunks of the user's message and a number")
+    parser.add_argument("--at-once", type=int, default=0, help="answer nobody before so many have asked")
     parser.add_argument("--usage", type=json.loads, default=DEFAULT_USAGE, help="JSON, or null for none")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each further chunk")
     parser.add_argument("--first-delay", type=float, default=0.0, help="seconds before the first byte")
     arguments = parser.parse_args()
-    reply = _reply_from_arguments(arguments)
-    provider = ScriptedProvider(lambda _body: reply, port=arguments.port, journal_max=0)
+    script = _script_from_arguments(arguments)
+    provider = ScriptedProvider(script, port=arguments.port, journal_max=0, at_once=arguments.at_once)
     provider.serve_forever(lambda: print(provider.base_url, flush=True))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -60,6 +61,23 @@ def test_it_stops_while_answers_are_open() -> None:
             provider.stop()
             with pytest.raises(httpx.TransportError):
                 next(pieces)
+
+
+def test_it_answers_each_message_with_a_text_of_its_own_once_enough_have_asked() -> None:
+    command = [sys.executable, "-m", "sessions_app.tests.scripted_provider", "--chunks", "2", "--at-once", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process, ThreadPoolExecutor(2) as threads:
+        url = f"{process.stdout.readline().strip()}/chat/completions"
+        bodies = [{**BODY, "messages": [{"role": "user", "content": name}]} for name in ("alice", "bob")]
+        first = threads.submit(httpx.post, url, json=bodies[0], trust_env=False, timeout=20)
+        with pytest.raises(TimeoutError):
+            first.result(timeout=0.2)
+        second = threads.submit(httpx.post, url, json=bodies[1], trust_env=False, timeout=20)
+        for name, answer in (("alice", first), ("bob", second)):
+            assert f'"content": "{name} 0, "' in answer.result().text
+            assert f'"content": "{name} 1, "' in answer.result().text
+        process.terminate()
 
 
 def test_it_runs_as_a_process_of_its_own() -> None:

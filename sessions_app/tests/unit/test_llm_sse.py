@@ -36,6 +36,19 @@ def test_line_separators_that_are_no_line_ends_stay_in_the_data() -> None:
     ]
 
 
+@pytest.mark.parametrize("at", range(40))
+def test_each_of_the_three_line_ends_is_one_wherever_the_stream_is_split(at: int) -> None:
+    stream = b": hello\r\rdata: a\rdata: b\r\n\r\ndata: c\n\r\n"
+    assert parse(stream[:at], b"", stream[at:]) == [ServerEvent("", "a\nb"), ServerEvent("", "c")]
+    assert list(EventParser().feed(b"data: at once\r\r")) == [ServerEvent("", "at once")]
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_byte_order_mark_is_no_part_of_the_first_line(at: int) -> None:
+    stream = "\ufeffdata: a\n\ndata: \ufeffb\n\n".encode()
+    assert parse(stream[:at], stream[at:]) == [ServerEvent("", "a"), ServerEvent("", "\ufeffb")]
+
+
 def test_only_one_space_after_the_colon_is_dropped() -> None:
     assert parse(b"data:  two\n\ndata:none\n\n") == [ServerEvent("", " two"), ServerEvent("", "none")]
 
