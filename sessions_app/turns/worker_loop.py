@@ -11,6 +11,7 @@ from functools import cache
 from uuid import UUID
 
 from django.conf import settings
+from django.db import close_old_connections
 
 from sessions_app.turns.mirror import mirror
 from sessions_app.turns.queueing import take
@@ -22,7 +23,11 @@ _MIRROR_DRAIN_S = 1.0
 
 def run_queued(turn_id: UUID) -> None:
     """Claim a queued turn and wait until it has ended. Returns at once where there is nothing to run."""
-    opened = take(turn_id)
+    try:
+        opened = take(turn_id)
+    finally:
+        # Not kept while it waits: as many turns as the pool has connections would leave none to settle with.
+        close_old_connections()
     if opened is not None:
         asyncio.run_coroutine_threadsafe(_run(opened), _loop()).result()
 
