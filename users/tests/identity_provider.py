@@ -14,6 +14,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from users import provider_keys
 from users.tests.makers import make_claims
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -64,6 +65,8 @@ class IdentityProvider:
 
     def __exit__(self, *_: object) -> None:
         self.die()
+        # Another provider may get the port.
+        provider_keys._OF_URL.pop(self.url, None)
 
     def die(self) -> None:
         self._server.shutdown()

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -18,8 +17,9 @@ import httpx
 from django.conf import settings
 from django.db import connection
 
+from sessions_app.tests.e2e.processes import ROOT, ForkedProcess
+
 START_S = 60
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def free_port() -> int:
@@ -60,14 +60,18 @@ class WebProcess:
             "CREDIT_ENFORCEMENT": "hard",
             **environment,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     def start(self, **popen: Any) -> WebProcess:
+        """Forked, unless something is asked for that only `subprocess.Popen` has, or several workers behind a port."""
         command = [
-            sys.executable, "-m", "uvicorn", "config.asgi:application", "--host", "127.0.0.1", "--port", str(self.port),
+            "uvicorn", "config.asgi:application", "--host", "127.0.0.1", "--port", str(self.port),
             "--lifespan", "on", "--no-access-log", "--log-level", "warning",
         ]  # fmt: skip
-        self.process = subprocess.Popen(command, env=self.environment, cwd=ROOT, **popen)
+        if popen or "WEB_CONCURRENCY" in self.environment:
+            self.process = subprocess.Popen([sys.executable, "-m", *command], env=self.environment, cwd=ROOT, **popen)
+        else:
+            self.process = ForkedProcess(*command, environment=self.environment)
         return self
 
     def wait(self) -> WebProcess:
@@ -80,7 +84,7 @@ class WebProcess:
             except httpx.TransportError:
                 pass
             assert self.process.poll() is None, "the web process ended while starting"
-            time.sleep(0.1)
+            time.sleep(0.05)
         raise AssertionError("the web process did not start")
 
     def client(self, token: str | None = None, **kwargs: object) -> httpx.Client:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ import pytest
 
 from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
 from sessions_app.models import Turn, TurnStep
+from sessions_app.tests.e2e.processes import start_worker
 from sessions_app.tests.e2e.servers import sse
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
@@ -30,11 +29,8 @@ ASYNC = {"Prefer": "respond-async"}
 @contextmanager
 def worker(web, *beat):
     """A Celery worker, without beat unless asked for, with the web process's environment."""
-    command = [
-        sys.executable, "-m", "celery", "-A", "config", "worker", "--pool", "threads", "--concurrency", "4",
-        "--loglevel", "WARNING", "--without-mingle", "--without-gossip", *beat,
-    ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, env={**web.environment, "DRAIN_TIMEOUT_S": "1"})
+    quiet = ("--loglevel", "WARNING", "--without-mingle", "--without-gossip")
+    process = start_worker({**web.environment, "DRAIN_TIMEOUT_S": "1"}, *quiet, *beat, threads=4)
     try:
         yield process
     finally:

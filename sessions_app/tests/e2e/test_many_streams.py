@@ -27,14 +27,14 @@ from sessions_app.tests.e2e.servers import ROOT, web_processes
 from sessions_app.tests.makers import Person, make_person, make_session
 from sessions_app.tests.scripted_provider import numbered_chunks
 
-pytestmark = [pytest.mark.server, pytest.mark.usefixtures("committed"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.server, pytest.mark.usefixtures("committed"), pytest.mark.timeout(600)]
 
 # Files that a process may open: each stream is two connections of the web process. Where few are allowed, few are
 # opened.
 FILES_PER_STREAM, FILES_FOR_THE_REST = 4, 256
 HARD_LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 FILES_MAX = 1_048_576 if HARD_LIMIT == resource.RLIM_INFINITY else HARD_LIMIT
-STREAMS = min(int(os.environ.get("TALLYROOM_STREAMS", "400")), (FILES_MAX - FILES_FOR_THE_REST) // FILES_PER_STREAM)
+STREAMS = min(int(os.environ.get("TALLYROOM_STREAMS", "200")), (FILES_MAX - FILES_FOR_THE_REST) // FILES_PER_STREAM)
 SESSIONS_EACH = 25
 CHUNKS = 200
 # Slow enough for most chunks to become events of their own: where the process falls behind, it sends several as one.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 
@@ -17,12 +15,13 @@ from billing.models import CreditTransaction, LLMCallEvent
 from config.core.tests.racing import at_once
 from sessions_app.models import Turn
 from sessions_app.tests.e2e.conftest import API_KEY
+from sessions_app.tests.e2e.processes import start_worker
 from sessions_app.tests.e2e.scraping import scrape
-from sessions_app.tests.e2e.servers import ROOT, WebProcess, free_port, web_processes
+from sessions_app.tests.e2e.servers import WebProcess, free_port, web_processes
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
 
-pytestmark = [pytest.mark.server, pytest.mark.usefixtures("committed")]
+pytestmark = [pytest.mark.long, pytest.mark.server, pytest.mark.usefixtures("committed")]
 USAGE = {
     "prompt_tokens": 100,
     "completion_tokens": 40,
@@ -195,8 +194,7 @@ def test_the_worker_joins_and_shows_itself_on_a_port_of_its_own(provider, script
     with serving(1, provider, tmp_path) as (web,):
         post_many([web], 2, "ann")
         environment = {**web.environment, "WORKER_METRICS_PORT": str(port)}
-        command = [sys.executable, "-m", "celery", "-A", "config", "worker", "--pool", "threads", "--concurrency", "1"]
-        worker = subprocess.Popen(command, env=environment, cwd=ROOT)
+        worker = start_worker(environment)
         try:
             shown = _scrape_when_there(f"http://127.0.0.1:{port}")
             assert shown.sum("turns_ended_total") == 2

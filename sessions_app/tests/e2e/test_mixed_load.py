@@ -17,7 +17,7 @@ from sessions_app.tests.makers import make_person, make_session, make_standalone
 from sessions_app.tests.scripted_provider import Reply
 
 ENVIRONMENT = {"LLM_MAX_RETRIES": "0", "CREDIT_ENFORCEMENT": "warn"}
-pytestmark = [pytest.mark.server, pytest.mark.usefixtures("committed"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.server, pytest.mark.usefixtures("committed"), pytest.mark.timeout(300)]
 
 TURNS, THREADS, USERS = 500, 16, 20
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from decimal import Decimal
@@ -16,7 +14,8 @@ from django.db import connection
 from billing.models import CreditWallet
 from config.core.ids import uuid7
 from sessions_app.models import Turn
-from sessions_app.tests.e2e.servers import ROOT, WebProcess, database_url, free_port, web_processes
+from sessions_app.tests.e2e.processes import start_worker
+from sessions_app.tests.e2e.servers import WebProcess, database_url, free_port, web_processes
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
 
@@ -107,20 +106,7 @@ def test_the_worker_ends_what_a_killed_process_left(provider, script):
     victim.kill()
     lost.join()
     environment = {**os.environ, "DATABASE_URL": database_url("worker"), "SWEEP_INTERVAL_S": "1", "DEBUG": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "config",
-        "worker",
-        "--beat",
-        "--pool",
-        "threads",
-        "--concurrency",
-        "1",
-    ]
-    worker = subprocess.Popen([*command, "--scheduler", "celery.beat:Scheduler"], env=environment, cwd=ROOT)
+    worker = start_worker(environment, "--beat", "--scheduler", "celery.beat:Scheduler")
     try:
         deadline = time.monotonic() + 40
         while Turn.objects.get(session_id=session).status == "running":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 
@@ -18,7 +16,8 @@ from sessions_app.models import Turn
 from sessions_app.services import create_agent, create_room, open_room_session, seat_agent
 from sessions_app.tests.e2e.collecting import Collector, attributes
 from sessions_app.tests.e2e.conftest import API_KEY
-from sessions_app.tests.e2e.servers import ROOT, WebProcess, web_processes
+from sessions_app.tests.e2e.processes import start_worker
+from sessions_app.tests.e2e.servers import WebProcess, web_processes
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
 
@@ -210,8 +209,7 @@ def test_a_turn_whose_process_died_gets_its_span_from_the_worker_that_ends_it(pr
         web.kill()
         # The lease and a third of it.
         time.sleep(3)
-        command = [sys.executable, "-m", "celery", "-A", "config", "worker", "--pool", "threads", "--concurrency", "1"]
-        worker = subprocess.Popen(command, env=web.environment, cwd=ROOT)
+        worker = start_worker(web.environment)
         try:
             (span,) = collector.wait_for(1, timeout_s=40)
         finally:

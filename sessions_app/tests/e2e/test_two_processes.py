@@ -30,7 +30,7 @@ from sessions_app.turns.recovery import recover_lost_turns
 WEB_PROCESSES = 2
 # DEBUG: the admin's cookies travel over plain HTTP.
 ENVIRONMENT = {"DEBUG": "1", "TURN_LEASE_S": "2"}
-pytestmark = [pytest.mark.server, pytest.mark.usefixtures("committed")]
+pytestmark = [pytest.mark.long, pytest.mark.server, pytest.mark.usefixtures("committed")]
 
 # uvicorn ends by the signal that it was sent, once it has shut down.
 GRACEFUL = {0, -signal.SIGTERM}
@@ -52,8 +52,9 @@ def test_money_for_one_turn_and_twenty_posts_from_two_processes(webs, script):
     ]
     answers = at_once(*works)
     assert sorted(answer.status_code for answer in answers) == [201] + [402] * 19
-    refused = next(answer for answer in answers if answer.status_code == 402).json()
-    assert (refused["balance"], refused["held"], refused["available"]) == ("0.21000000", "0.20147000", "0.00853000")
+    refused = [answer.json() for answer in answers if answer.status_code == 402]
+    while_it_ran, once_settled = ("0.21000000", "0.20147000", "0.00853000"), ("0.00909000", "0.00000000", "0.00909000")
+    assert {(one["balance"], one["held"], one["available"]) for one in refused} <= {while_it_ran, once_settled}
     wallet = CreditWallet.objects.get(user_id=alice.id)
     # (0.35 x 13 + 1000) x 2 / 10000
     assert (wallet.balance, wallet.held) == (Decimal("0.00909000"), 0)
