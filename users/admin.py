@@ -8,11 +8,13 @@ import knox.admin  # noqa: F401 - registers its own admin, which shows digests, 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from knox.models import AuthToken
 
 from users import services
-from users.models import ExternalIdentity, User
+from users.models import ApiKey, ExternalIdentity, User
 
 # What makes an account mightier. Only a superuser hands it out, else whoever may edit users could promote himself.
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -109,3 +111,25 @@ class AuthTokenAdmin(NothingToWrite, admin.ModelAdmin):  # type: ignore[type-arg
     ordering = ("-created",)
     show_full_result_count = False
     fields = list_display
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(NothingToWrite, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Whose machines may call. A key that has leaked is revoked here; its row stays."""
+
+    list_display = ("prefix", "name", "user", "created_at", "expires_at", "revoked_at")
+    list_display_links = None
+    list_select_related = ("user",)
+    search_fields = ("user__email", "name", "prefix")
+    ordering = ("-id",)
+    show_full_result_count = False
+    fields = list_display
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke the selected keys", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        count = queryset.filter(revoked_at=None).update(revoked_at=Now())
+        self.message_user(request, f"{count} keys are revoked.")
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("users.change_apikey")

@@ -1,4 +1,4 @@
-"""Who is calling? A bearer token is either one of ours (opaque, django-rest-knox) or an outside JWT."""
+"""Who is calling? A bearer token is a login token of ours (opaque, django-rest-knox), an API key or an outside JWT."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from users import identities, outside_tokens
-from users.models import User
+from users import api_keys, identities, outside_tokens
+from users.models import ApiKey, User
 from users.outside_tokens import OutsideToken, OutsideTokenInvalid
 
 SCHEME = "Bearer"
 TOKEN_MAX_LENGTH = 8192
 # RFC 6750's b64token; nothing else reaches a parser or the database.
 _HEADER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE | re.ASCII)
+
+
+Credential = AuthToken | OutsideToken | ApiKey
 
 
 class TokenInvalid(AuthenticationFailed):
@@ -32,12 +35,11 @@ class TokenInvalid(AuthenticationFailed):
 class BearerAuthentication(BaseAuthentication):
     """One database query for a valid token, none without one."""
 
-    def authenticate(self, request: Request) -> tuple[User, AuthToken | OutsideToken] | None:
+    def authenticate(self, request: Request) -> tuple[User, Credential] | None:
         token = bearer_token(request.META.get("HTTP_AUTHORIZATION", ""))
         if token is None:
             return None
-        # Ours are hexadecimal; the parts of a JWT are joined by dots.
-        user, credential = _outside(token) if "." in token else _ours(token)
+        user, credential = _known(token)
         if not user.is_active:
             raise TokenInvalid("This account is not active.")
         structlog.contextvars.bind_contextvars(user_id=str(user.pk))
@@ -59,6 +61,20 @@ def bearer_token(header: str) -> str | None:
     if match is None or len(match[1]) > TOKEN_MAX_LENGTH:
         raise TokenInvalid("Expected `Authorization: Bearer <token>` with one token.")
     return match[1]
+
+
+def _known(token: str) -> tuple[User, Credential]:
+    """Login tokens are hexadecimal; the parts of a JWT are joined by dots."""
+    if token.startswith(api_keys.MARK):
+        return _machine(token)
+    return _outside(token) if "." in token else _ours(token)
+
+
+def _machine(key: str) -> tuple[User, ApiKey]:
+    found = api_keys.find(key)
+    if found is None:
+        raise TokenInvalid("This API key is not known, was revoked or has expired.")
+    return found.user, found
 
 
 def _outside(token: str) -> tuple[User, OutsideToken]:

@@ -11,7 +11,7 @@ from rest_framework.fields import get_error_detail
 
 from config.core.fields import ClosedSerializer, TextField
 from users.addresses import ADDRESS_MAX_LENGTH, validate_address
-from users.models import User
+from users.models import ApiKey, User
 from users.permissions import is_admin
 
 # Hashing is expensive on purpose and grows with the text, so the text has an end.
@@ -50,6 +50,29 @@ class LoginInput(ClosedSerializer):
 class TokenOutput(serializers.Serializer[Any]):
     token = serializers.CharField()
     expires_at = serializers.DateTimeField(allow_null=True)
+
+
+class ApiKeyInput(ClosedSerializer):
+    """`expires_at`: when it ends by itself; never, where it is left out."""
+
+    name = TextField(max_length=100)
+    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+
+
+class ApiKeyOutput(serializers.ModelSerializer[ApiKey]):
+    class Meta:
+        model = ApiKey
+        fields = ["id", "name", "prefix", "expires_at", "created_at"]
+
+
+class IssuedKeyOutput(ApiKeyOutput):
+    """`key` is shown this once."""
+
+    key = serializers.CharField()
+
+    class Meta:
+        model = ApiKey
+        fields = ["id", "name", "prefix", "key", "expires_at", "created_at"]
 
 
 class UserOutput(serializers.Serializer[User]):

@@ -12,8 +12,9 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from config.core.errors import ValidationFailed
+from users import api_keys
 from users.errors import SignupDisabled
-from users.models import User
+from users.models import ApiKey, User
 from users.outside_tokens import OutsideToken
 
 
@@ -62,8 +63,8 @@ def log_in(*, email: str, password: str) -> IssuedToken | None:
     return IssuedToken(token=token, expires_at=row.expiry)
 
 
-def log_out(credential: AuthToken | OutsideToken) -> None:
-    """Revoke the token that the request came with, and no other.
+def log_out(credential: AuthToken | OutsideToken | ApiKey) -> None:
+    """Revoke the token or key that the request came with, and no other.
 
     Raises: ValidationFailed for an outside token, which only its issuer can end.
     """
@@ -71,6 +72,9 @@ def log_out(credential: AuthToken | OutsideToken) -> None:
         raise ValidationFailed(
             "This token was issued by an outside identity provider, so it cannot be revoked here.", field="token"
         )
+    if isinstance(credential, ApiKey):
+        api_keys.revoke(credential.user, credential.pk)
+        return
     AuthToken.objects.filter(pk=credential.pk).delete()
 
 
