@@ -79,17 +79,17 @@ class Lifespan:
         signal.signal(number, handler)
 
     def _drain(self) -> asyncio.Task[None]:
-        from sessions_app.turns.registry import registry
-
         if self._draining is None:
-            self._draining = asyncio.create_task(registry().drain(settings.DRAIN_TIMEOUT_S), name="drain")
+            self._draining = asyncio.create_task(_drain_all(settings.DRAIN_TIMEOUT_S), name="drain")
         return self._draining
 
     async def _sweep(self) -> None:
+        from sessions_app.completions.recovery import recover_lost_completions
         from sessions_app.turns.recovery import recover_lost_turns
 
         try:
             await in_thread(recover_lost_turns)
+            await in_thread(recover_lost_completions)
         except (DatabaseError, InterfaceError) as error:
             log.warning("sweep_at_start_failed", error=str(error))
 
@@ -107,3 +107,10 @@ class Lifespan:
         cache.stop_listener()
         # In a thread, because a collector that is away is waited for a moment.
         await asyncio.to_thread(tracing.stop)
+
+
+async def _drain_all(timeout_s: float) -> None:
+    from sessions_app.completions.running import completions
+    from sessions_app.turns.registry import registry
+
+    await asyncio.gather(registry().drain(timeout_s), completions().drain(timeout_s))

@@ -1,4 +1,4 @@
-"""One address space: `/api/v1` for clients, `/admin/` for staff."""
+"""One address space: `/api/v1` for clients, `/v1` for those of OpenAI, `/admin/` for staff."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ admin.site.index_title = "Staff"
 urlpatterns = [
     path("", RedirectView.as_view(url="/api/v1/docs")),
     path("api/v1/", include(api)),
+    path("v1/", include("sessions_app.completions.urls")),
     path("admin/", admin.site.urls),
     path("metrics", metrics),
     # With DEBUG on, Django would answer an unknown path with a page of its own.

@@ -172,6 +172,47 @@ class Turn(models.Model):
         return f"turn {self.turn_index} of {self.session_id}"
 
 
+class Completion(models.Model):
+    """One call through the OpenAI-compatible door. Runs under a lease, settled once under a claim, as a turn does."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running"
+        COMPLETED = "completed"
+        PARTIAL = "partial"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        INTERRUPTED = "interrupted"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user_id = models.UUIDField()
+    model_alias = models.CharField(max_length=64)
+    status = models.CharField(max_length=16, choices=Status.choices)
+    pricing_version = models.CharField(max_length=64)
+    pricing_revision = models.IntegerField()
+    claim = models.UUIDField()
+    lease_expires_at = models.DateTimeField()
+    # Status and body of the answer, kept only where an Idempotency-Key may ask for it again.
+    answer = models.JSONField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "completions"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status="running", finished_at__isnull=True)
+                | ~Q(status="running") & Q(finished_at__isnull=False),
+                name="completion_ended_has_time",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["lease_expires_at"], condition=Q(status="running"), name="completion_running_lease")
+        ]
+
+    def __str__(self) -> str:
+        return f"completion {self.id} ({self.model_alias})"
+
+
 class TurnStep(models.Model):
     """The journal: one row an LLM call, `running` before it is made, rated once it has ended."""
 

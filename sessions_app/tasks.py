@@ -8,6 +8,7 @@ import structlog
 from celery import shared_task
 
 from config.presence import worker_seen
+from sessions_app.completions.recovery import recover_lost_completions
 from sessions_app.turns.queueing import dispatch_waiting
 from sessions_app.turns.recovery import recover_lost_turns
 
@@ -25,6 +26,7 @@ def settle_interrupted() -> int:
     recovered = recover_lost_turns()
     if recovered:
         log.warning("turns_recovered", turns=recovered)
+    recover_lost_completions()
     return recovered
 
 

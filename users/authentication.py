@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from hmac import compare_digest
+from typing import TypeAlias
 
 import structlog
 from django.utils import timezone
@@ -24,7 +25,7 @@ TOKEN_MAX_LENGTH = 8192
 _HEADER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE | re.ASCII)
 
 
-Credential = AuthToken | OutsideToken | ApiKey
+Credential: TypeAlias = AuthToken | OutsideToken | ApiKey
 
 
 class TokenInvalid(AuthenticationFailed):

@@ -98,6 +98,7 @@ def _headers(provider: Provider, request: ChatRequest) -> dict[str, str]:
 
 def _body(request: ChatRequest) -> bytes:
     body = {
+        **request.options,
         "model": request.model,
         "messages": [{"role": each.role, "content": clean(each.content)} for each in request.messages],
         "max_tokens": request.max_output_tokens,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pricing.rating import TokenPools
@@ -30,7 +30,10 @@ class ResponseSchema:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """`retries` and `total_timeout_s` tighten the gateway's settings for this call; they never widen them."""
+    """`retries` and `total_timeout_s` tighten the gateway's settings for this call; they never widen them.
+
+    `options`: further members of the request's body, passed on as they are.
+    """
 
     provider: str
     model: str
@@ -41,6 +44,7 @@ class ChatRequest:
     response_schema: ResponseSchema | None = None
     retries: int | None = None
     total_timeout_s: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

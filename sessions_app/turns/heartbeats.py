@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from sessions_app.turns.event_log import TurnEvent
 
 HEARTBEAT_S = 15
+# One line and no empty one after it, at which some readers (httpx-sse) would hand out the last event's id once more.
+HEARTBEAT = b": keep-alive\n"
 
 
 async def with_heartbeats(events: AsyncIterator[TurnEvent], *, every_s: float = HEARTBEAT_S) -> AsyncIterator[bytes]:
@@ -19,7 +21,7 @@ async def with_heartbeats(events: AsyncIterator[TurnEvent], *, every_s: float = 
             waiting = waiting or asyncio.ensure_future(anext(iterator))
             done, _ = await asyncio.wait({waiting}, timeout=every_s)
             if not done:
-                yield b": keep-alive\n\n"
+                yield HEARTBEAT
                 continue
             try:
                 event = waiting.result()

@@ -15,7 +15,7 @@ from billing.ledger import MeteredCall
 from config.core.ids import uuid7
 from config.core.money import ZERO
 from pricing.price_book import ModelPrice, PriceBook
-from pricing.rating import LARGEST_CHARGE, TokenPools, rate
+from pricing.rating import LARGEST_CHARGE, TokenPools, Weights, rate
 from sessions_app.llm.types import ChatResult
 from sessions_app.turns import journal
 from sessions_app.turns.planning import Speaker
@@ -28,6 +28,41 @@ class TurnIds:
     session_id: UUID
     room_id: UUID
     user_id: UUID
+
+
+def metered(result: ChatResult, *, price: ModelPrice, weights: Weights, **call: Any) -> MeteredCall:
+    """Rate a call that ended, however it did. `call`: the other members of a `MeteredCall`, which say what it was."""
+    pools, flags = result.pools, result.usage_flags
+    rated = rate(pools, multiplier=price.multiplier, weights=weights)
+    if rated.credits_charged > LARGEST_CHARGE:
+        # No call costs that; counts which say so are a provider's fault. Settling must never fail for them.
+        pools, flags = TokenPools(), (*flags, "absurd_charge")
+        rated = rate(pools, multiplier=price.multiplier, weights=weights)
+    return MeteredCall(
+        event_id=uuid7(),
+        provider=price.provider,
+        model_alias=price.model_alias,
+        provider_model=result.provider_model,
+        pools=pools,
+        rated=rated,
+        multiplier=price.multiplier,
+        provider_cost_usd=price.provider_cost_usd(pools),
+        usage_source=result.usage_source,
+        usage_flags=flags,
+        raw_usage=result.raw_usage,
+        latency_ms=result.latency_ms,
+        status=result.status,
+        **call,
+    )
+
+
+def lost_with_its_process(price: ModelPrice) -> ChatResult:
+    """What is known of a call whose process died while it ran: nothing, and nothing is billed."""
+    return ChatResult(
+        status="error", text="", pools=TokenPools(), usage_source="none", raw_usage=None,
+        provider_model=price.provider_model, finish_reason=None, failure=None, usage_flags=("process_died",),
+        latency_ms=0, first_text_ms=None, attempts=0,
+    )  # fmt: skip
 
 
 class Meter:
@@ -59,28 +94,12 @@ class Meter:
 
     def finish(self, step: StepRow, result: ChatResult, *, price: ModelPrice) -> MeteredCall:
         """Rate a call that ended, however it did."""
-        pools, flags = result.pools, result.usage_flags
-        rated = rate(pools, multiplier=price.multiplier, weights=self.book.weights)
-        if rated.credits_charged > LARGEST_CHARGE:
-            # No call costs that; counts which say so are a provider's fault. Settling must never fail for them.
-            pools, flags = TokenPools(), (*flags, "absurd_charge")
-            rated = rate(pools, multiplier=price.multiplier, weights=self.book.weights)
-        call = MeteredCall(
-            event_id=uuid7(),
+        call = metered(
+            result,
+            price=price,
+            weights=self.book.weights,
             call_index=step.step_index,
             purpose=step.purpose,
-            provider=price.provider,
-            model_alias=price.model_alias,
-            provider_model=result.provider_model,
-            pools=pools,
-            rated=rated,
-            multiplier=price.multiplier,
-            provider_cost_usd=price.provider_cost_usd(pools),
-            usage_source=result.usage_source,
-            usage_flags=flags,
-            raw_usage=result.raw_usage,
-            latency_ms=result.latency_ms,
-            status=result.status,
             request_id=self.request_id(step),
             called_at=step.started_at or datetime.now(UTC),
             room_id=self.ids.room_id,
@@ -102,12 +121,7 @@ class Meter:
 
     def lose(self, step: StepRow, *, price: ModelPrice) -> MeteredCall:
         """A call that was running when its process died: an event without usage, billed nothing."""
-        lost = ChatResult(
-            status="error", text="", pools=TokenPools(), usage_source="none", raw_usage=None,
-            provider_model=price.provider_model, finish_reason=None, failure=None, usage_flags=("process_died",),
-            latency_ms=0, first_text_ms=None, attempts=0,
-        )  # fmt: skip
-        return self.finish(step, lost, price=price)
+        return self.finish(step, lost_with_its_process(price), price=price)
 
     def request_id(self, step: StepRow) -> str:
         """What the provider is told as X-Request-ID, and the event keeps."""

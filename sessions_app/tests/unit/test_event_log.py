@@ -86,7 +86,7 @@ def test_silence_is_filled_with_comment_lines():
         return await viewer
 
     seen = asyncio.run(scenario())
-    assert seen[:2] == [b": keep-alive\n\n"] * 2
+    assert seen[:2] == [b": keep-alive\n"] * 2
     assert seen[-1].startswith(b"id: 1\nevent: done\n")
 
 
@@ -104,3 +104,13 @@ def test_a_viewer_that_goes_away_leaves_the_log_alone():
         return log.events
 
     assert read(asyncio.run(scenario())) == [(1, "turn_started"), (2, "done")]
+
+
+def test_a_viewer_that_read_more_elsewhere_than_this_copy_has_still_gets_its_end():
+    async def scenario():
+        log = EventLog(uuid7())
+        log.emit("turn_started", {})
+        log.emit("done", {})
+        return [[event async for event in log.watch(after)] for after in (1, 2, 7)]
+
+    assert [read(events) for events in asyncio.run(scenario())] == [[(2, "done")], [], [(2, "done")]]
