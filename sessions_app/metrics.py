@@ -24,6 +24,7 @@ _TURN_FIRST_TEXT = histogram(
     ("mode",),
     buckets=_FIRST_TEXT_SECONDS,
 )
+_COMPLETIONS_ENDED = counter("completions_ended_total", "Direct completions that ended, by status.", ("status",))
 _TURNS_REFUSED = counter("turns_refused_total", "Turns that were not opened, by code of the refusal.", ("code",))
 _TURNS_RECOVERED = counter("turns_recovered_total", "Turns whose process died, ended by somebody else.")
 _CALL_FIRST_TOKEN = histogram(
@@ -73,6 +74,11 @@ def turn_recovered(mode: str, status: str = "interrupted") -> None:
     """A turn of a process that died has been settled by this one."""
     _TURNS_RECOVERED.inc()
     turn_ended(mode=mode, status=status)
+
+
+def completion_ended(status: str) -> None:
+    """The outcome of a direct completion is committed."""
+    _COMPLETIONS_ENDED.labels(status).inc()
 
 
 def turn_refused(code: str) -> None:

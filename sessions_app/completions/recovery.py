@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from pricing.history import book_at
+from sessions_app import metrics
 from sessions_app.completions import rows
 from sessions_app.completions.settling import settle_completion
 from sessions_app.models import Completion
@@ -48,5 +49,6 @@ def recover(id_: UUID) -> bool:
         id_=row.id, user_id=row.user_id, claim=claim, book=book, call=call, status=Completion.Status.INTERRUPTED
     )
     if settlement is not None:
+        metrics.completion_ended(Completion.Status.INTERRUPTED)
         log.warning("completion_recovered", completion_id=str(id_))
     return settlement is not None

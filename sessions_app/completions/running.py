@@ -115,6 +115,7 @@ class CompletionRun:
             called_at=self.created_at,
         )
         answer = answer_of(result, call)
+        status = Completion.Status.CANCELLED if result.status == "cancelled" else answer.status
         work = partial(
             settle_completion,
             id_=opened.id,
@@ -122,13 +123,14 @@ class CompletionRun:
             claim=opened.claim,
             book=opened.book,
             call=call,
-            status=Completion.Status.CANCELLED if result.status == "cancelled" else answer.status,
+            status=status,
             answer=answer.as_json() if opened.request.claim else None,
         )
         settlement = await patiently(work, patience_s=_SETTLE_PATIENCE_S)
         if settlement is None:
             raise CompletionFailed(code="provider_unavailable", detail="This call was settled elsewhere.")
         metrics.call_finished(result=result, call=call)
+        metrics.completion_ended(status)
         log.info(
             "completion",
             model_alias=opened.price.model_alias,

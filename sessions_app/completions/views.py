@@ -17,13 +17,12 @@ from rest_framework.views import APIView
 
 from config.core.async_views import AsyncAPIView
 from config.core.callers import caller_id
-from config.core.errors import DomainError, NotFound
+from config.core.errors import NotFound
 from config.core.idempotency import claim_of
 from config.core.openapi import problems
 from config.core.transactions import in_thread
 from pricing import cache
 from pricing.catalog import callable_models
-from sessions_app import metrics
 from sessions_app.completions import asked, rendering
 from sessions_app.completions.asked import CompletionRequest
 from sessions_app.completions.opening import OpenedCompletion, open_completion
@@ -99,11 +98,7 @@ class ChatCompletionsView(_OpenAIErrors, AsyncAPIView):
 
         Hanging up ends the call, and what came until then is billed; with an Idempotency-Key it goes on.
         """
-        try:
-            started = await self._start(request)
-        except DomainError as refusal:
-            metrics.turn_refused(refusal.code)
-            raise
+        started = await self._start(request)
         if isinstance(started, CompletionRun):
             streams = started.opened.request.streams
             return await _stream(started) if streams else Response(rendering.body(await _waited_for(started)))

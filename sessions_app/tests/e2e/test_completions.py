@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from decimal import Decimal
+from functools import partial
 
 import httpx
 import openai
@@ -12,6 +13,7 @@ import pytest
 
 from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
 from config.core.ids import uuid7
+from config.core.tests.racing import at_once
 from sessions_app.completions.recovery import recover_lost_completions
 from sessions_app.models import Completion
 from sessions_app.tests.e2e.servers import WebProcess
@@ -268,6 +270,34 @@ def test_a_key_gives_the_first_answer_again(web, provider, script, alice):
     assert keyed(client_of(web, bob), key).headers.get("idempotency-replayed") is None
     assert len(provider.journal) == 2
     assert_billed(alice, PRICE)
+
+
+def test_ten_at_once_with_one_key_are_one_call(web, provider, script, alice):
+    script.reply = Reply(chunks=("Once",), usage=USAGE, first_delay_s=0.5)
+    provider.journal.clear()
+    headers = {"Authorization": f"Bearer {key_of(alice)}", "Idempotency-Key": str(uuid7())}
+    body = {"model": "gpt-4o", "messages": HI}
+    post = partial(httpx.post, f"{web.url}/v1/chat/completions", headers=headers, json=body, timeout=20)
+    answers = at_once(*[post] * 10)
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert len({answer.json()["id"] for answer in answers if answer.status_code == 200}) == 1
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} <= {"idempotency_in_progress"}
+    assert len(provider.journal) == Completion.objects.filter(user_id=alice.id).count() == 1
+    assert_billed(alice, PRICE)
+
+
+def test_money_for_one_call_and_ten_at_once(web, provider, script):
+    bob = make_person("bob", credits="0.21")
+    script.reply = Reply(chunks=("x",), usage={"prompt_tokens": 13, "completion_tokens": 1_000}, first_delay_s=1)
+    headers = {"Authorization": f"Bearer {key_of(bob)}"}
+    body = {"model": "gpt-4o", "messages": HI, "max_tokens": 1_000}
+    post = partial(httpx.post, f"{web.url}/v1/chat/completions", headers=headers, json=body, timeout=20)
+    answers = at_once(*[post] * 10)
+    assert sorted(answer.status_code for answer in answers) == [200] + [402] * 9
+    wallet = CreditWallet.objects.get(user_id=bob.id)
+    # (0.35 x 13 + 1000) x 2 / 10000
+    assert (wallet.balance, wallet.held) == (Decimal("0.00909000"), 0)
+    assert CreditTransaction.objects.filter(user_id=bob.id, kind="debit").count() == 1
 
 
 def test_a_streamed_answer_is_streamed_again(web, script, alice):
