@@ -50,10 +50,36 @@ class BodyLimit:
             return message
 
         try:
+            if b"transfer-encoding" in headers:
+                scope, counted = await _declared(scope, counted)  # type: ignore[assignment]
             await self.app(scope, counted, send)
         except _TooLarge:
             # Django reads the whole body before it calls a view, so nothing has been answered yet.
             await _refuse(headers, send, limit)
+
+
+async def _declared(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+    """The same request with its whole body in one message and its length in the headers.
+
+    Django REST framework takes a body without a declared length for none: a turn would be made without its options.
+    """
+    body = bytearray()
+    message: Message = {"more_body": True}
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] != "http.request":
+            break
+        body += message.get("body", b"")
+    else:
+        message = {"type": "http.request", "body": bytes(body), "more_body": False}
+    first = [message]
+
+    async def replayed() -> Message:
+        return first.pop() if first else await receive()
+
+    replaced = {b"transfer-encoding", b"content-length"}
+    kept = [(name, value) for name, value in scope["headers"] if name not in replaced]
+    return {**scope, "headers": [*kept, (b"content-length", str(len(body)).encode())]}, replayed
 
 
 async def _refuse(headers: dict[bytes, bytes], send: Send, limit: int) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from billing.models import CreditHold, CreditWallet
 from config.core.ids import uuid7
+from pricing import cache as price_cache
 from sessions_app import services
 from sessions_app.models import Message, Turn, TurnStep
 from sessions_app.tests.makers import make_agents, make_person, make_session
+from sessions_app.tests.scripted_provider import Reply
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("committed")]
 
@@ -120,6 +122,30 @@ def test_a_body_of_undeclared_length_is_cut_off_at_the_limit(web, alice, session
             answer = None  # The server may hang up while we still send; what counts is that nothing was written.
     assert answer is None or (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
     assert state_of(alice) == before
+
+
+def test_a_body_of_undeclared_length_is_read_as_any_other(web, provider, script, alice, session):
+    script.reply = Reply(usage={"prompt_tokens": 100, "completion_tokens": 65})
+    provider.journal.clear()
+    key = {"Content-Type": "application/json", "Idempotency-Key": "in-pieces"}
+    with web.client(alice.token) as client:
+        turn = client.post(f"/sessions/{session}/turns", content=iter([b'{"message":', b' "in pieces"}']), headers=key)
+        assert (turn.status_code, turn.json()["user_input"]) == (201, "in pieces")
+        other = client.post(f"/sessions/{session}/turns", content=iter([b'{"message": "other"}']), headers=key)
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+        again = client.post(f"/sessions/{session}/turns", json={"message": "in pieces"}, headers=key)
+        assert again.headers["idempotency-replayed"] == "true"
+        regenerate = iter([b'{"model_alias_', b'override": "deepseek"}'])
+        anew = client.post(
+            f"/turns/{turn.json()['id']}/regenerate", content=regenerate, headers={"Content-Type": "application/json"}
+        )
+        assert anew.status_code == 201
+    asked = [exchange.body["model"] for exchange in provider.journal]
+    assert asked == [provider_model_of("gpt-4o"), provider_model_of("deepseek")]
+
+
+def provider_model_of(alias):
+    return price_cache.current().find(alias).provider_model
 
 
 def test_an_alias_without_a_price_is_refused_by_name_before_any_call(web, provider, alice, session):
