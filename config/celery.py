@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from typing import Any
 
 from celery import Celery, signals
 from celery.schedules import crontab
@@ -27,10 +28,19 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
-    # Longer than the longest turn: a message that is delivered again while its turn runs only finds it claimed.
-    broker_transport_options={"visibility_timeout": settings.TURN_TIMEOUT_S + 600, "socket_connect_timeout": 2},
+    broker_transport_options={
+        # Longer than the longest turn: a message that is delivered again while its turn runs only finds it claimed.
+        "visibility_timeout": settings.TURN_TIMEOUT_S + 600,
+        "socket_connect_timeout": 2,
+        # A Redis that is paused, or behind a network that drops packets, takes connections and never answers; whoever
+        # sends would wait for ever.
+        "socket_timeout": 2,
+        # Of sending: a queued turn's row is its outbox, beat has a next time; a consumer connects again by itself.
+        "max_retries": 0,
+    },
     timezone="UTC",
     beat_schedule={
+        # For a beat that runs alone; a worker with beat has a thread for it.
         "settle-interrupted": {
             "task": "sessions_app.tasks.settle_interrupted",
             "schedule": settings.SWEEP_INTERVAL_S,
@@ -74,8 +84,12 @@ def _stop_tracing(**_: object) -> None:
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
-def _sweep_at_start(**_: object) -> None:
-    """What was left behind by processes that died while nobody was there to see it."""
+def _start_sweeping(sender: Any = None, **_: object) -> None:
+    """What was left behind by processes that died. A worker with beat does it on time, in a thread of its own."""
+    from sessions_app.sweeping import start_sweeping
     from sessions_app.tasks import settle_interrupted
 
-    settle_interrupted.delay()
+    if getattr(getattr(sender, "controller", None), "beat", None) is not None:
+        start_sweeping()
+    else:
+        settle_interrupted.delay()

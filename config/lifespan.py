@@ -112,5 +112,7 @@ class Lifespan:
 async def _drain_all(timeout_s: float) -> None:
     from sessions_app.completions.running import completions
     from sessions_app.turns.registry import registry
+    from sessions_app.turns.replicas import replicas
 
     await asyncio.gather(registry().drain(timeout_s), completions().drain(timeout_s))
+    replicas().leave()

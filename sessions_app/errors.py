@@ -95,7 +95,9 @@ class TurnFailed(DomainError):
     title = "The provider failed"
     _STATUS = {
         "insufficient_credits": 402,
+        "not_found": 404,
         "context_budget_exceeded": 422,
+        "unknown_model_alias": 422,
         "provider_error": 502,
         "provider_unavailable": 503,
         "provider_timeout": 504,

@@ -6,13 +6,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
 
 from config.core.errors import NotFound, ValidationFailed
 from pricing import cache as price_cache
 from sessions_app.errors import UnknownModelAlias
-from sessions_app.models import Agent, Room, RoomAgent, Session
+from sessions_app.models import Agent, Room, RoomAgent, Session, Turn
+from sessions_app.turns import cancelling
 
 
 def agent_of(*, user_id: UUID, agent_id: UUID) -> Agent:
@@ -73,6 +74,7 @@ def delete_agent(agent: Agent) -> None:
         Agent.objects.filter(pk=agent.pk).update(deleted_at=Now())
         RoomAgent.objects.filter(agent=agent).delete()
         Room.objects.filter(standalone_agent=agent).update(deleted_at=Now())
+    _end_turns(Session.objects.filter(room__standalone_agent=agent))
 
 
 def create_room(*, user_id: UUID, fields: dict[str, Any]) -> Room:
@@ -85,8 +87,9 @@ def update_room(room: Room, fields: dict[str, Any]) -> Room:
 
 
 def delete_room(room: Room) -> None:
-    """Soft. Its sessions are not found any more; a turn that runs in one ends and is billed."""
+    """Soft. Its sessions are not found any more; a turn that runs in one is cancelled, and billed for what came."""
     Room.objects.filter(pk=room.pk).update(deleted_at=Now())
+    _end_turns(Session.objects.filter(room=room))
 
 
 def seat_agent(room: Room, *, agent_id: UUID, position: int | None) -> RoomAgent:
@@ -138,8 +141,15 @@ def rename_session(session: Session, *, title: str) -> Session:
 
 
 def delete_session(session: Session) -> None:
-    """Soft: its bills stay."""
+    """Soft: its bills stay. A turn that runs in it is cancelled, and billed for what came."""
     Session.objects.filter(pk=session.pk).update(deleted_at=Now())
+    _end_turns(Session.objects.filter(pk=session.pk))
+
+
+def _end_turns(sessions: QuerySet[Session]) -> None:
+    """Nobody could watch, cancel or find them any more."""
+    for turn_id in Turn.objects.filter(session__in=sessions, finished_at=None).values_list("id", flat=True):
+        cancelling.ask(turn_id)
 
 
 def _check_alias(model_alias: str) -> None:

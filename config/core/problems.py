@@ -15,6 +15,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from config.core.errors import DatabaseUnavailable, DomainError
+from config.core.transactions import UNAVAILABLE_SQLSTATES, sqlstate
 
 PROBLEM_TYPE = "application/problem+json"
 SHOWN_MAX_LENGTH = 500
@@ -86,7 +87,7 @@ class _Handler(ExceptionHandler):
 
 def exception_handler(exc: Exception, context: Any) -> Response | None:
     """DRF's hook. Domain errors know their own answer; a database that is away is 503, not a bug."""
-    if isinstance(exc, (OperationalError, InterfaceError)):
+    if isinstance(exc, (OperationalError, InterfaceError)) or sqlstate(exc) in UNAVAILABLE_SQLSTATES:
         exc = DatabaseUnavailable()
     if isinstance(exc, DomainError):
         return ProblemResponse(domain_problem(exc), status=exc.status, headers=exc.headers)

@@ -13,11 +13,16 @@ from typing import Literal, TypeVar
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
+from django.db import InterfaceError, InternalError, OperationalError, close_old_connections, connection, transaction
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-Lane = Literal["work", "leases"]
+Lane = Literal["work", "leases", "broker"]
+# What a database that is away raises. PostgreSQL counts as internal errors that it ended a transaction in which this
+# process was paused for too long, and that it is a standby for now.
+UNAVAILABLE_SQLSTATES = frozenset({"25P03", "25006"})
+DATABASE_ERRORS = (OperationalError, InterfaceError, InternalError)
+_BROKER_THREADS = 4
 # Serialization failure, deadlock: the transaction was rolled back and may simply be run again, at once.
 RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
 # Lock timeout: not retried here, because each try holds a thread for the whole wait. The caller waits elsewhere.
@@ -72,8 +77,11 @@ def joined_atomic() -> transaction.Atomic:
 
 @cache
 def _threads(lane: Lane) -> ThreadPoolExecutor:
-    """`leases` has a thread of its own: what keeps turns alive must not queue behind the work that it protects."""
-    workers = 1 if lane == "leases" else settings.DATABASE_THREADS
+    """`leases` has a thread of its own: what keeps turns alive must not queue behind the work that it protects.
+
+    `broker` is for telling workers of turns: a Redis that does not answer must not keep threads from the database.
+    """
+    workers = {"work": settings.DATABASE_THREADS, "leases": 1, "broker": _BROKER_THREADS}[lane]
     return ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"database-{lane}")
 
 
@@ -92,14 +100,14 @@ async def patiently(work: Callable[[], T], *, patience_s: float) -> T:
     """Run a unit of database work, again and again while the database is away or a lock is contended.
 
     `work` must be idempotent: a lost connection does not say whether its commit came through. Waits in the loop, not in
-    a thread. Raises: the last OperationalError or InterfaceError once the patience is used up.
+    a thread. Raises: the last of DATABASE_ERRORS once the patience is used up.
     """
     deadline = time.monotonic() + patience_s
     delay_s = 0.05
     while True:
         try:
             return await in_thread(work)
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             if time.monotonic() > deadline:
                 raise
             log.warning("database_work_retried", error=str(error), delay_s=round(delay_s, 2))

@@ -18,11 +18,10 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 
 from billing import ledger
 from config.core.errors import ShuttingDown
-from config.core.transactions import in_thread, patiently
+from config.core.transactions import DATABASE_ERRORS, in_thread, patiently
 from sessions_app import metrics
 from sessions_app.completions import rows
 from sessions_app.completions.errors import CompletionFailed
@@ -185,7 +184,7 @@ class Completions:
         while self.runs:
             started = time.monotonic()
             mine = {id_: run.opened.claim for id_, run in self.runs.items()}
-            with suppress(OperationalError, InterfaceError):
+            with suppress(*DATABASE_ERRORS):
                 await in_thread(partial(_renew, mine), lane="leases")
             await asyncio.sleep(max(0.1, settings.TURN_LEASE_S / 3 - (time.monotonic() - started)))
 

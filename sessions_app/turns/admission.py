@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from config.core.transactions import in_thread
@@ -51,7 +52,6 @@ def admit(request: TurnRequest) -> Admitted:
     opened = open_turn(request, recover=recover)
     if isinstance(opened, OpenedTurn):
         if request.in_background:
-            dispatch(opened.id)
             return Queued(Turn.objects.get(id=opened.id))
         return opened
     turn = Turn.objects.get(id=opened.turn_id)
@@ -90,6 +90,7 @@ async def _start(admitting: Callable[[], Awaitable[Admitted]], *, waits: Callabl
     if isinstance(opened, OpenedTurn):
         return Started(ours.start(opened), None, opened.id, replayed=False)
     if isinstance(opened, Queued):
+        await in_thread(partial(dispatch, opened.turn.id), lane="broker")
         return Started(None, opened.turn, opened.turn.id, replayed=False)
     return Started(ours.find(opened.id), opened, opened.id, replayed=True)
 

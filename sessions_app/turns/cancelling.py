@@ -29,7 +29,7 @@ async def cancel(turn: Turn) -> Turn:
 
     Idempotent; an ended turn stays as it is.
     """
-    await in_thread(lambda: _ask(turn.id))
+    await in_thread(lambda: ask(turn.id))
     run = registry().find(turn.id)
     if run is not None:
         run.stop(CANCELLED)
@@ -43,8 +43,8 @@ async def cancel(turn: Turn) -> Turn:
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def _ask(turn_id: UUID) -> None:
-    """Write the wish down. A turn that nobody runs is ended here and now."""
+def ask(turn_id: UUID) -> None:
+    """Write the wish down; who runs the turn reads it at the next heartbeat. One that nobody runs is ended at once."""
     with connection.cursor() as cursor:
         cursor.execute(
             """UPDATE turns SET cancel_requested_at = COALESCE(cancel_requested_at, clock_timestamp())

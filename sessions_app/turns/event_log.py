@@ -44,6 +44,7 @@ class EventLog:
         self.first_text_at: float | None = None
         # Told of every event, for who passes them on.
         self.on_event: Callable[[], None] | None = None
+        self.is_abandoned = False
         self._news = asyncio.Event()
         self._pending: dict[str, list[str]] = {}
         self._flush_at: asyncio.TimerHandle | None = None
@@ -73,7 +74,7 @@ class EventLog:
             self._append("chunk", {"agent_key": agent_key, "delta": "".join(parts)})
 
     async def watch(self, after: int = 0) -> AsyncIterator[TurnEvent]:
-        """Every event past `after`, as it comes; returns after the terminal one."""
+        """Every event past `after`, as it comes; returns after the terminal one, which is never left out."""
         while True:
             news = self._news
             while after < len(self.events):
@@ -81,8 +82,18 @@ class EventLog:
                 after += 1
                 yield event
             if self.ended:
+                if after > len(self.events):
+                    # A copy may end before a number that was read elsewhere, since what Redis lost has none.
+                    yield self.events[-1]
+                return
+            if self.is_abandoned:
                 return
             await news.wait()
+
+    def abandon(self) -> None:
+        """Let the viewers go although there is no end yet: this process is about to stop. They read on elsewhere."""
+        self.is_abandoned = True
+        self._wake()
 
     def adopt(self, event: TurnEvent) -> bool:
         """Take over an event of the same turn's log elsewhere. False where it is not the next one."""
@@ -99,7 +110,10 @@ class EventLog:
 
     def _take(self, event: TurnEvent) -> None:
         self.events.append(event)
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        self._wake()
         if self.on_event is not None:
             self.on_event()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()

@@ -14,13 +14,16 @@ from uuid import UUID
 
 import structlog
 
-from sessions_app.turns.event_log import EventLog
+from sessions_app.turns.event_log import EventLog, TurnEvent
 from sessions_app.turns.event_store import STORE_ERRORS, event_store
 
 log = structlog.get_logger(__name__)
 # How long an ended log waits for a Redis that is away.
 _GIVE_UP_S = 60.0
 _LONGEST_BACKOFF_S = 5.0
+# A round trip. After Redis was away the logs of all turns go again; to encode them at once would stop the loop for
+# seconds.
+_EVENTS_AT_ONCE = 1_000
 
 
 @dataclass(slots=True)
@@ -69,15 +72,28 @@ class Mirror:
                 self._say_it_is_back()
 
     async def _send(self) -> None:
-        new = {turn_id: each.log.events[each.sent :] for turn_id, each in self._logs.items()}
-        batch = {turn_id: events for turn_id, events in new.items() if events}
+        batch = self._next_batch()
         if batch:
+            # There may be more, which nobody tells of again.
+            self._news.set()
             await event_store().append(batch)
         for turn_id, events in batch.items():
             mirrored = self._logs[turn_id]
             mirrored.sent += len(events)
             if mirrored.log.ended and mirrored.sent == len(mirrored.log.events):
                 del self._logs[turn_id]
+
+    def _next_batch(self) -> dict[UUID, list[TurnEvent]]:
+        batch: dict[UUID, list[TurnEvent]] = {}
+        room = _EVENTS_AT_ONCE
+        for turn_id, each in self._logs.items():
+            events = each.log.events[each.sent : each.sent + room]
+            if events:
+                batch[turn_id] = events
+                room -= len(events)
+            if not room:
+                break
+        return batch
 
     async def _wait_for_the_store(self, error: BaseException) -> None:
         self._failures += 1

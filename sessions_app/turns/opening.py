@@ -45,7 +45,7 @@ def open_turn(request: TurnRequest, *, recover: Callable[[UUID], bool]) -> Opene
     Raises:      NotFound, TurnInProgress, InsufficientCredits, UnknownModelAlias, NoRoomAgents, NoValidTaggedAgents,
                  ContextBudgetExceeded, IdempotencyKeyReused, TurnNotRegenerable, WalletBusy. Nothing is written then.
     """
-    return _counted_exactly(lambda exact: _open_patiently(request, exact, recover))
+    return counted_exactly(lambda exact: _open_patiently(request, exact, recover))
 
 
 def _open_patiently(
@@ -66,11 +66,12 @@ def _open_patiently(
 def _explain(error: IntegrityError, request: TurnRequest, recover: Callable[[UUID], bool]) -> None:
     """Whether opening may be tried again after this conflict. Raises: TurnInProgress, or the error itself."""
     text = str(error)
+    if UNIQUE_CONSTRAINT in text:
+        # The same key was committed between our look and our insert: look again, and find it. Asked first, because this
+        # text repeats the client's key, which may read like another constraint.
+        return
     if "continues" in text:
         raise TurnNotResumable("Another turn continues this one already.") from None
-    if UNIQUE_CONSTRAINT in text:
-        # The same key was committed between our look and our insert: look again, and find it.
-        return
     if not any(name in text for name in ACTIVE_CONSTRAINTS):
         raise error
     active = opening_rows.active_turn(request.session_id)
@@ -131,10 +132,10 @@ def plan_only(request: TurnRequest) -> Prepared:
     For estimates. Raises as `open_turn` does, but for money.
     """
     asked = replace(request, claim=None)
-    return _counted_exactly(lambda exact: prepare(asked, load(asked), exact=exact))
+    return counted_exactly(lambda exact: prepare(asked, load(asked), exact=exact))
 
 
-def _counted_exactly(work: Callable[[Mapping[str, int]], T]) -> T:
+def counted_exactly(work: Callable[[Mapping[str, int]], T]) -> T:
     """Do the work by bounds; what does not fit by its bound is counted by its provider before it is refused.
 
     The counting is between two tries, so no transaction is open while the provider is asked.

@@ -66,7 +66,7 @@ def prepare_resumed(
     return _prepared(request, loaded, plan=plan, book=book, exact=exact)
 
 
-def prepare_again(turn: Turn, request: TurnRequest, loaded: Loaded) -> Prepared:
+def prepare_again(turn: Turn, request: TurnRequest, loaded: Loaded, *, exact: Mapping[str, int]) -> Prepared:
     """What opening decided, once more for whoever runs a queued turn: the speakers as they were, at the pinned price.
 
     Raises: NotFound for a session that was deleted meanwhile, UnknownModelAlias, ContextBudgetExceeded.
@@ -76,7 +76,11 @@ def prepare_again(turn: Turn, request: TurnRequest, loaded: Loaded) -> Prepared:
         # Not asked whether it may be continued: this is the turn that does.
         plan = resumed(plan, steps_of(chain_of_turn(turn.continues_id, user_id=turn.user_id)))
     book = book_at(turn.pricing_version, turn.pricing_revision)
-    return _prepared(request, loaded, plan=plan, book=book, exact={})
+    prepared = replace(_prepared(request, loaded, plan=plan, book=book, exact=exact), next_turn_index=turn.turn_index)
+    if prepared.summary is not None and turn.summary_plan is None:
+        # The wallet refused it then. Whatever the wallet holds by now: the first step is journaled as another call.
+        return replace(prepared, summary=None, summary_hold=ZERO, summary_fallback="insufficient_credits")
+    return prepared
 
 
 def plan_of(turn: Turn) -> Plan:

@@ -6,6 +6,7 @@ row before it runs the turn, and the sweeper tells of rows that wait too long.
 
 from __future__ import annotations
 
+from itertools import takewhile
 from uuid import UUID, uuid4
 
 import structlog
@@ -18,6 +19,7 @@ from config.core.errors import DomainError
 from sessions_app.models import Turn, TurnStep
 from sessions_app.turns import rows
 from sessions_app.turns.loading import load
+from sessions_app.turns.opening import counted_exactly
 from sessions_app.turns.outcome import BROKEN, CANCELLED
 from sessions_app.turns.preparing import prepare_again
 from sessions_app.turns.recovery import end_unstarted
@@ -41,18 +43,20 @@ def dispatch(turn_id: UUID) -> bool:
 
 
 def dispatch_waiting() -> int:
-    """Tell of every queued turn that has waited for a sweep or longer, and keep the holds of all. Idempotent."""
+    """Tell of the queued turns that have waited longest, a sweep at least, and keep the holds of all. Idempotent."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT id, created_at < clock_timestamp() - make_interval(secs => %s) FROM turns
-                WHERE status = 'queued' ORDER BY created_at LIMIT %s""",
-            [settings.SWEEP_INTERVAL_S, _BATCH],
+                WHERE status = 'queued' ORDER BY created_at""",
+            [settings.SWEEP_INTERVAL_S],
         )
         queued = cursor.fetchall()
     if not queued:
         return 0
     ledger.renew_holds(reference_type="turn", reference_ids=[turn_id for turn_id, _ in queued])
-    return sum(dispatch(turn_id) for turn_id, has_waited in queued if has_waited)
+    waiting = [turn_id for turn_id, has_waited in queued[:_BATCH] if has_waited]
+    # A broker that does not answer takes its time for each.
+    return len(list(takewhile(dispatch, waiting)))
 
 
 def take(turn_id: UUID) -> OpenedTurn | None:
@@ -79,10 +83,12 @@ def take(turn_id: UUID) -> OpenedTurn | None:
         continues=turn.continues_id,
     )
     try:
-        prepared = prepare_again(turn, request, load(request, left_out=_chain_ids(turn)))
+        loaded = load(request, left_out=_chain_ids(turn))
+        # As opening did: what does not fit by its bound is not refused before its provider has counted it.
+        prepared = counted_exactly(lambda exact: prepare_again(turn, request, loaded, exact=exact))
     except DomainError as refusal:
         log.warning("queued_turn_not_runnable", turn_id=str(turn_id), code=refusal.code)
-        end_unstarted(turn_id, claim=claim, stopped_by=refusal.code or BROKEN)
+        end_unstarted(turn_id, claim=claim, stopped_by=refusal.code or BROKEN, detail=refusal.detail)
         return None
     first = TurnStep.objects.get(turn_id=turn_id, step_index=1)
     return OpenedTurn(turn_id, request, prepared, claim, first.id, is_held_for=False)

@@ -70,13 +70,11 @@ def recover(turn_id: UUID) -> bool:
     return settlement is not None
 
 
-def end_unstarted(turn_id: UUID, *, claim: UUID, stopped_by: str) -> bool:
+def end_unstarted(turn_id: UUID, *, claim: UUID, stopped_by: str, detail: str = "") -> bool:
     """End a turn that was claimed and made no call: nothing is billed, its hold is released."""
     turn = Turn.objects.get(id=turn_id)
     ids = TurnIds(turn.id, turn.session_id, turn.room_id, turn.user_id)
-    report = RunReport(
-        stopped_by=stopped_by, warnings=[Warning(item["code"], item["detail"]) for item in turn.warnings]
-    )
+    report = RunReport(stopped_by=stopped_by, warnings=_warnings(turn), failure_details={stopped_by: detail})
     conclusion = conclude(steps=[], report=report, summary_plan=None)
     book = book_at(turn.pricing_version, turn.pricing_revision)
     settlement = settle_turn(TurnRecord(ids, claim, book, conclusion, [], []))

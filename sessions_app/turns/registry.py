@@ -12,11 +12,10 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 
 from billing import ledger
 from config.core.errors import ShuttingDown
-from config.core.transactions import in_thread
+from config.core.transactions import DATABASE_ERRORS, in_thread
 from sessions_app.turns import rows
 from sessions_app.turns.cancel_channel import hear_cancels
 from sessions_app.turns.mirror import mirror
@@ -116,7 +115,7 @@ class Registry:
             mine = [(run.turn.id, run.turn.lease_claim) for run in self.runs.values()]
             try:
                 unwanted = await in_thread(partial(self._renew, mine), lane="leases")
-            except (OperationalError, InterfaceError) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("leases_not_renewed", turns=len(mine), error=str(error))
                 # Again as soon as the database may be back, lest these turns be taken for dead.
                 await asyncio.sleep(0.5)

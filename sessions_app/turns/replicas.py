@@ -13,9 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 import structlog
-from django.db import InterfaceError, OperationalError
 
-from config.core.transactions import in_thread
+from config.core.transactions import DATABASE_ERRORS, in_thread
 from sessions_app.models import Turn
 from sessions_app.turns.event_log import TERMINAL, EventLog, TurnEvent
 from sessions_app.turns.event_store import STORE_ERRORS, event_store
@@ -58,9 +57,12 @@ class Replicas:
         self._replicas: dict[UUID, Replica] = {}
         self._task: asyncio.Task[None] | None = None
         self._looked_at = 0.0
+        self._is_leaving = False
 
     async def watch(self, turn_id: UUID, after: int) -> AsyncIterator[TurnEvent]:
         """The events of a turn that another process runs, past `after`, as they come; ends with the terminal one."""
+        if self._is_leaving:
+            return
         replica = self._replicas.setdefault(turn_id, Replica(turn_id))
         replica.viewers += 1
         if self._task is None or self._task.done():
@@ -72,6 +74,12 @@ class Replicas:
             replica.viewers -= 1
             if replica.viewers == 0:
                 self._replicas.pop(turn_id, None)
+
+    def leave(self) -> None:
+        """Let all viewers go: the process is about to end, and the turns that they watch are not its own."""
+        self._is_leaving = True
+        for replica in self._replicas.values():
+            replica.log.abandon()
 
     async def _follow(self) -> None:
         while self._replicas:
@@ -111,7 +119,7 @@ class Replicas:
                     replica.is_whole = False
                 if is_away or now - replica.ended_at > GRACE_S:
                     await in_thread(lambda replica=replica, turn=turn: replica.end(turn))  # type: ignore[misc]
-        except (OperationalError, InterfaceError):
+        except DATABASE_ERRORS:
             # Without a database nobody knows; it is asked again.
             return
 

@@ -39,13 +39,18 @@ def steps_of(chain: Sequence[Turn]) -> list[TurnStep]:
 
 
 def ensure_resumable(turn: Turn, *, last_turn_id: UUID | None) -> None:
-    """Raises: TurnNotResumable for a turn that was not interrupted, is not the last one, or was continued already."""
-    if Turn.objects.filter(continues=turn).exists():
-        raise TurnNotResumable("Another turn continues this one already.")
+    """Decided by `last_turn_id` alone, which was read together with the caller's key: a continuation that this very key
+    has made since is found by the insert, as a replay, and must not be refused here.
+
+    Raises: TurnNotResumable for a turn that was not interrupted, is not the last one, or was continued already.
+    """
     if turn.status != Turn.Status.INTERRUPTED:
         raise TurnNotResumable(f"This turn is {turn.status}; only an interrupted one can be resumed.")
-    if last_turn_id != turn.id:
-        raise TurnNotResumable("There is a later turn in this session.")
+    if last_turn_id == turn.id:
+        return
+    if Turn.objects.filter(continues=turn).exists():
+        raise TurnNotResumable("Another turn continues this one already.")
+    raise TurnNotResumable("There is a later turn in this session.")
 
 
 def resumed(plan: Plan, steps: Sequence[TurnStep]) -> Plan:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from config.core.transactions import in_thread
 from sessions_app.errors import EventsExpired
-from sessions_app.models import Turn
+from sessions_app.models import Turn, TurnStep
 from sessions_app.turns.event_log import EventLog, TurnEvent
 from sessions_app.turns.event_store import STORE_ERRORS, event_store
 from sessions_app.turns.mirror import mirror
@@ -38,11 +38,15 @@ async def watch(turn: Turn, *, after: int) -> AsyncIterator[TurnEvent] | None:
         if log.events and ended_since < timedelta(seconds=GRACE_S):
             # Its last events are still on their way.
             return replicas().watch(turn.id, after)
-        if not log.events and after > 0:
+        was_run = bool(log.events) or await in_thread(lambda: _was_run(turn))
+        if not log.events and after > 0 and was_run:
             # The stored turn tells other events than those that were read before.
             raise EventsExpired
         for event in await in_thread(lambda: missing_events(turn, log.events, is_whole=is_whole)):
             log.adopt(event)
+        if after > len(log.events) and was_run:
+            # More was read than is left, and not the end, which is told anew here.
+            raise EventsExpired
     return None if after >= len(log.events) else log.watch(after)
 
 
@@ -64,6 +68,11 @@ def local_log(turn_id: UUID) -> EventLog | None:
     """The log of a turn that runs in this process, or did until a moment ago."""
     run = registry().find(turn_id)
     return run.events if run is not None else mirror().find(turn_id)
+
+
+def _was_run(turn: Turn) -> bool:
+    """Whether the turn made a call. One that ended in the queue was never told of but by its stored rows."""
+    return TurnStep.objects.filter(turn_id=turn.id, call__isnull=False).exists()
 
 
 async def kept_log(turn_id: UUID) -> tuple[EventLog, bool]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
+import httpx
 import pytest
 
 from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
+from pricing.services import put_model
+from pricing.tests.makers import SEED
 from sessions_app.models import Turn, TurnStep
 from sessions_app.tests.e2e.processes import start_worker
-from sessions_app.tests.e2e.servers import sse
+from sessions_app.tests.e2e.servers import WebProcess, sse, web_processes
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
 from sessions_app.turns.queueing import dispatch_waiting
@@ -27,10 +34,10 @@ ASYNC = {"Prefer": "respond-async"}
 
 
 @contextmanager
-def worker(web, *beat):
+def worker(web, *beat, threads=4):
     """A Celery worker, without beat unless asked for, with the web process's environment."""
     quiet = ("--loglevel", "WARNING", "--without-mingle", "--without-gossip")
-    process = start_worker({**web.environment, "DRAIN_TIMEOUT_S": "1"}, *quiet, *beat, threads=4)
+    process = start_worker({**web.environment, "DRAIN_TIMEOUT_S": "1"}, *quiet, *beat, threads=threads)
     try:
         yield process
     finally:
@@ -74,6 +81,7 @@ def test_a_worker_runs_it_and_any_web_process_shows_it(web, script):
         "turn_started", "agent_started", "agent_finished", "agent_started", "agent_finished", "done",
     ]  # fmt: skip
     assert "".join(data["delta"] for _, name, data in events if name == "chunk") == "abcabc"
+    assert events[0][2]["turn_index"] == turn["turn_index"] == 1
     assert (turn["status"], turn["balance_after"], turn["usage"]["llm_calls"]) == ("completed", "0.96000000", 2)
     assert (again.status_code, again.json()["id"], again.headers["idempotency-replayed"]) == (202, turn_id, "true")
     assert CreditTransaction.objects.filter(user_id=alice.id, kind="debit").count() == 2
@@ -119,6 +127,51 @@ def test_what_the_broker_lost_is_sent_again_and_its_hold_is_kept(web, script, se
             dispatch_waiting()
             wait_for(lambda: status_of(turn_id) == "completed")
     assert CreditTransaction.objects.filter(user_id=alice.id, kind="debit").count() == 1
+
+
+def by_the_word(body):
+    return Reply(raw=json.dumps({"tokens": list(range(len(body["content"].split())))}).encode(), as_json=True)
+
+
+def test_what_opening_admits_by_exact_counts_a_worker_runs(web, provider, script):
+    script.reply = Reply(usage=USAGE)
+    provider.tokenizer = by_the_word
+    narrow = {"multiplier": Decimal(1), "provider_model": "narrow", "context_tokens": 1_000}
+    put_model(pricing_version=SEED, model_alias="narrow", fields=narrow, actor="test")
+    alice = make_person("alice")
+    session = make_session(alice, "ann", model_alias="narrow")
+    # 1,600 tokens by their bound, 300 by the provider's count.
+    body = {"message": "extraordinarily " * 300, "max_output_tokens": 100}
+    try:
+        with worker(web), web.client(alice.token) as client:
+            turn_id = client.post(f"/sessions/{session}/turns", json=body, headers=ASYNC).json()["id"]
+            wait_for(lambda: Turn.objects.get(id=turn_id).finished_at is not None)
+    finally:
+        provider.tokenizer = None
+    assert status_of(turn_id) == "completed"
+
+
+def test_a_broker_that_never_answers_keeps_nobody_from_the_database(committed, provider, script):
+    script.reply = Reply(usage=USAGE)
+    alice = make_person("alice")
+    sessions = [make_session(alice, "ann") for _ in range(6)]
+    # Connections are taken and never answered, as by a Redis that is paused.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = {
+            "LLM_BASE_URL": provider.base_url, "LLM_API_KEY": "k", "DATABASE_THREADS": "2",
+            "CELERY_BROKER_URL": f"redis://127.0.0.1:{silent.getsockname()[1]}/0",
+        }  # fmt: skip
+        with web_processes(1, **environment) as (web,), web.client(alice.token) as client:
+            posts = [threading.Thread(target=queued, args=(client, session)) for session in sessions[1:]]
+            for post in posts:
+                post.start()
+            wait_for(lambda: Turn.objects.filter(user_id=alice.id, status="queued").count() == len(posts))
+            asked_at = time.monotonic()
+            turn = client.post(f"/sessions/{sessions[0]}/turns", json={"message": "hi"}, timeout=10).json()
+            assert (turn["status"], time.monotonic() - asked_at < 1.5) == ("completed", True)
+            for post in posts:
+                post.join(timeout=20)
+                assert not post.is_alive()
 
 
 def test_a_worker_that_is_killed_leaves_a_turn_that_is_ended_and_billed_once(web, provider, script):
@@ -218,3 +271,67 @@ def test_another_users_turn_cannot_be_cancelled(web, script):
         posted.join()
     assert Turn.objects.get(id=turn.id).status == "completed"
     assert Turn.objects.get(id=turn.id).cancel_requested_at is None
+
+
+def test_lost_turns_are_ended_on_time_however_busy_the_worker_is(web, provider, script):
+    alice = make_person("alice", credits="5")
+    script.reply = Reply(chunks=("a", "b"), delay_s=14, usage=USAGE)
+    beat = ("--beat", "--scheduler", "celery.beat:Scheduler")
+    environment = {"LLM_BASE_URL": provider.base_url, "LLM_API_KEY": "k", **ENVIRONMENT}
+    victim = WebProcess(name="victim", **environment).start().wait()
+    with worker(web, *beat, threads=1), web.client(alice.token) as client:
+        long = queued(client, make_session(alice, "ann"))
+        wait_for(lambda: status_of(long) == "running")
+        with victim.client(alice.token) as doomed, pytest.raises(httpx.ReadTimeout):
+            doomed.post(f"/sessions/{make_session(alice, 'ben')}/turns", json={"message": "hi"}, timeout=1)
+        lost = Turn.objects.exclude(id=long).get(user_id=alice.id).id
+        victim.kill()
+        wait_for(lambda: status_of(lost) == "interrupted", 12)
+        assert status_of(long) == "running"
+
+
+def test_who_watches_a_turn_of_elsewhere_holds_no_process_up_that_is_to_stop(web, provider, script):
+    alice = make_person("alice", credits="5")
+    leaving = WebProcess(name="leaving", LLM_BASE_URL=provider.base_url, DRAIN_TIMEOUT_S="2").start().wait()
+    with web.client(alice.token) as client, leaving.client(alice.token) as viewer, ThreadPoolExecutor(1) as pool:
+        turn = queued(client, make_session(alice, "ann"))
+        watching = pool.submit(viewer.get, f"/turns/{turn}/events", timeout=40)
+        time.sleep(1)
+        assert not watching.done()
+        leaving.process.terminate()
+        assert leaving.process.wait(10) is not None
+        # No end, because there is none yet: whoever watches connects again, to another process.
+        assert watching.result().text == ""
+        assert client.post(f"/turns/{turn}/cancel").status_code == 200
+
+
+@pytest.mark.parametrize("deleted", ["session", "room", "agent"])
+def test_what_is_deleted_takes_its_turns_along(web, script, deleted):
+    alice = make_person("alice", credits="5")
+    session = make_session(alice, "ann")
+    with web.client(alice.token) as client:
+        room = client.get(f"/sessions/{session}").json()["room_id"]
+        path = {"session": f"/sessions/{session}", "room": f"/rooms/{room}"}
+        if deleted == "agent":
+            agent = client.post("/agents", json={"agent_key": "solo", "name": "Solo", "model_alias": "gpt-4o"}).json()
+            session = client.post(f"/agents/{agent['id']}/sessions", json={}).json()["id"]
+            path["agent"] = f"/agents/{agent['id']}"
+        waiting = queued(client, session)
+        assert CreditWallet.objects.get(user_id=alice.id).held > 0
+        assert client.delete(path[deleted]).status_code == 204
+    assert status_of(waiting) == "cancelled"
+    wallet = CreditWallet.objects.get(user_id=alice.id)
+    assert (wallet.balance, wallet.held) == (5, 0)
+
+
+def test_a_turn_that_runs_in_a_deleted_session_is_stopped_and_billed_for_what_came(web, provider, script):
+    script.reply = Reply(chunks=("Twelve chars", "never"), fault="stall", fault_after=1)
+    alice = make_person("alice", credits="5")
+    session = make_session(alice, "ann")
+    with web.client(alice.token) as client, ThreadPoolExecutor(1) as pool:
+        posted = pool.submit(client.post, f"/sessions/{session}/turns", json={"message": "hi"})
+        wait_for(lambda: provider.open_connections == 1)
+        assert client.delete(f"/sessions/{session}").status_code == 204
+        posted.result()
+    assert Turn.objects.get(session_id=session).status == "cancelled"
+    assert CreditTransaction.objects.filter(user_id=alice.id, kind="debit").count() == 1

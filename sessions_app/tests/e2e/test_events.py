@@ -7,6 +7,8 @@ import time
 
 import httpx
 import pytest
+from django.conf import settings
+from redis import Redis
 
 from config.core.ids import uuid7
 from sessions_app.models import Turn
@@ -181,6 +183,25 @@ def test_without_redis_viewers_here_see_it_live_and_others_see_the_stored_turn(c
     assert (lost.status_code, lost.json()["code"]) == (410, "events_expired")
 
 
+def test_a_reader_of_more_than_redis_has_kept_is_not_told_that_it_has_read_the_end(webs, script):
+    script.reply = slow(0.03)
+    alice = make_person("alice")
+    session = make_session(alice, "ann")
+    with webs[0].client(alice.token) as client:
+        live = sse(client.post(f"/sessions/{session}/turns/stream", json={"message": "hi"}).text)
+        turn_id = live[-1][2]["turn_id"]
+        time.sleep(2.1)
+        with Redis.from_url(settings.REDIS_URL) as redis:
+            # As after a restart with what Redis had saved some time ago.
+            redis.xdel(f"tallyroom:turn:{turn_id}:events", *[f"{seq}-0" for seq, _, _ in live[3:]])
+        kept = sse(client.get(f"/turns/{turn_id}/events").text)
+        assert [name for _, name, _ in kept] == [*[name for _, name, _ in live[:3]], "done"]
+        more = client.get(f"/turns/{turn_id}/events", headers={"Last-Event-ID": str(len(live) - 2)})
+        assert (more.status_code, more.json()["code"]) == (410, "events_expired")
+        # Whoever has read that end is through.
+        assert client.get(f"/turns/{turn_id}/events?after={len(kept)}").status_code == 204
+
+
 def test_a_viewer_of_a_turn_whose_process_dies_gets_its_end(committed, provider, script):
     script.reply = Reply(chunks=("a", "b"), usage=USAGE, fault="stall", fault_after=1)
     alice = make_person("alice")
@@ -235,3 +256,18 @@ def test_a_running_turn_is_shown_with_what_it_has_said_so_far(webs, script):
         ended = second.get(f"/turns/{turn_id}").json()
     assert [m["content"] for m in ended["messages"]] == ["hi", "".join(TEXT), "".join(TEXT)]
     assert None not in {m["id"] for m in ended["messages"]}
+
+
+def test_a_turn_that_ended_in_the_queue_is_told_from_any_position(webs, script):
+    alice = make_person("alice")
+    session = make_session(alice, "ann")
+    headers = {"Prefer": "respond-async"}
+    with webs[0].client(alice.token) as first, webs[1].client(alice.token) as second:
+        turn = first.post(f"/sessions/{session}/turns", json={"message": "hi"}, headers=headers).json()
+        assert first.post(f"/turns/{turn['id']}/cancel").json()["status"] == "cancelled"
+        for client in (first, second):
+            whole = sse(client.get(f"/turns/{turn['id']}/events").text)
+            assert [name for _, name, _ in whole] == ["turn_started", "done"]
+            assert sse(client.get(f"/turns/{turn['id']}/events?after=1").text) == whole[1:]
+            for after in (2, 3):
+                assert client.get(f"/turns/{turn['id']}/events?after={after}").status_code == 204

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 
@@ -14,6 +15,7 @@ from sessions_app.models import Turn
 from sessions_app.tests.e2e.servers import sse
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
+from sessions_app.turns.queueing import take
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("committed")]
 
@@ -159,3 +161,41 @@ def test_a_busy_session_can_be_waited_for(web, script):
         thread.join()
     assert answers == [201, 201, 201]
     assert sorted(Turn.objects.filter(session_id=session).values_list("turn_index", flat=True)) == [1, 2, 3]
+
+
+def test_a_key_that_reads_like_a_constraint_is_a_key_like_any_other(web, script):
+    script.reply = Reply(chunks=tuple("abc"), usage=USAGE, delay_s=0.3)
+    alice = make_person("alice")
+    session = make_session(alice, "solo")
+    headers = {"Idempotency-Key": "tom-continues-turn_one_active_per_session"}
+    barrier = threading.Barrier(8)
+    answers = []
+
+    def stream():
+        with web.client(alice.token) as client:
+            barrier.wait()
+            answers.append(client.post(f"/sessions/{session}/turns/stream", json={"message": "hi"}, headers=headers))
+
+    threads = [threading.Thread(target=stream) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
+    assert len({answer.text for answer in answers}) == 1
+    assert sum("idempotency-replayed" in answer.headers for answer in answers) == 7
+
+
+def test_a_queued_turn_that_cannot_be_run_any_more_says_why_also_when_its_request_is_made_again(web):
+    alice = make_person("alice")
+    session = make_session(alice, "solo")
+    headers = {**KEY, "Prefer": "respond-async"}
+    with web.client(alice.token) as client:
+        turn = client.post(f"/sessions/{session}/turns", json={"message": "hi"}, headers=headers).json()
+        assert client.delete(f"/sessions/{session}").status_code == 204
+        assert take(UUID(turn["id"])) is None
+        again = client.post(f"/sessions/{session}/turns", json={"message": "hi"}, headers=KEY)
+        assert client.get("/users/me/wallet").json()["held"] == "0.00000000"
+    said = again.json()
+    assert (again.status_code, said["code"], said["turn_id"]) == (404, "not_found", turn["id"])
+    assert (said["detail"], again.headers["idempotency-replayed"]) == ("There is no such resource.", "true")

@@ -196,3 +196,27 @@ def test_twenty_resumes_at_once_are_one(web, provider, script):
     assert sum(answer.status_code == 201 for answer in answers) == 1
     assert {a.json()["code"] for a in answers if a.status_code == 409} <= {"turn_in_progress", "turn_not_resumable"}
     assert CreditTransaction.objects.filter(user_id=alice.id, kind="debit").count() == 2
+
+
+def test_resumes_at_once_with_one_key_are_the_same_resume(web, provider, script):
+    alice = make_person("alice", credits="1")
+    session = make_session(alice, "ann", "ben")
+    first = interrupted(provider, script, alice, session, at="ben")
+    script.reply = lambda _body: Reply(chunks=("b", "e", "n"), usage=USAGE, delay_s=0.3)
+    barrier = threading.Barrier(16)
+    answers = []
+
+    def resume():
+        with web.client(alice.token) as client:
+            barrier.wait()
+            headers = {"Idempotency-Key": "once"}
+            answers.append(client.post(f"/turns/{first.id}/resume/stream", json={}, headers=headers))
+
+    threads = [threading.Thread(target=resume) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
+    assert len({answer.text for answer in answers}) == 1
+    assert Turn.objects.filter(continues=first).count() == 1

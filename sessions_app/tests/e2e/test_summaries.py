@@ -10,12 +10,14 @@ import httpx
 import pytest
 
 from billing.models import LLMCallEvent
+from billing.tests.makers import make_wallet
 from pricing.services import put_model
 from pricing.tests.makers import SEED
 from sessions_app.context.conversation import Notes, as_summary, mark_of
-from sessions_app.models import SessionSummary, Turn, TurnContextAudit
+from sessions_app.models import SessionSummary, Turn, TurnContextAudit, TurnStep
 from sessions_app.tests.e2e.scraping import scrape
 from sessions_app.tests.e2e.servers import SECRET_KEY, sse, web_processes
+from sessions_app.tests.e2e.test_background import ASYNC, wait_for, worker
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
 from sessions_app.turns.recovery import recover
@@ -190,6 +192,26 @@ def test_in_hard_mode_a_wallet_that_covers_only_the_answer_gets_the_answer(web, 
     assert [call["purpose"] for call in bill(web, alice, turn)["calls"]] == ["agent"]
     assert SessionSummary.objects.get(turn_id=turn["id"]).fallback_reason == "insufficient_credits"
     assert turn["balance_after"] == "0.03500000"
+
+
+def test_a_queued_turn_that_opened_without_its_notes_runs_without_them_whatever_is_granted_since(web, script):
+    script.reply = answering(json.dumps(NOTES))
+    alice = make_person("alice", credits="0.105")
+    session = make_session(alice, "ann", model_alias="small")
+    talk(web, alice, session, UNTIL_DUE)
+    body = {"message": MESSAGE, "max_output_tokens": 65}
+    with web.client(alice.token) as client:
+        turn_id = client.post(f"/sessions/{session}/turns", json=body, headers=ASYNC).json()["id"]
+        make_wallet("10", user_id=alice.id)
+        with worker(web):
+            wait_for(lambda: Turn.objects.get(id=turn_id).finished_at is not None)
+        turn = client.get(f"/turns/{turn_id}").json()
+    assert (turn["status"], turn["summary_used_fallback"]) == ("completed", True)
+    calls = bill(web, alice, turn)["calls"]
+    # What the journal says of its first step is what was called and billed.
+    assert [call["purpose"] for call in calls] == ["agent"]
+    assert [step.purpose for step in TurnStep.objects.filter(turn_id=turn_id)] == ["agent"]
+    assert SessionSummary.objects.get(turn_id=turn_id).fallback_reason == "insufficient_credits"
 
 
 def test_a_process_that_dies_after_the_notes_keeps_them_and_they_are_paid_once(committed, provider, script):

@@ -119,6 +119,22 @@ def test_a_lock_that_somebody_holds_for_a_moment_is_waited_out() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_ended_while_its_process_was_paused_is_run_again() -> None:
+    calls = []
+
+    def work() -> None:
+        with transaction.atomic():
+            calls.append(query("SELECT set_config('idle_in_transaction_session_timeout', '50', true)"))
+            if len(calls) == 1:
+                time.sleep(0.5)
+            IdempotencyKey.objects.create(caller_id=uuid7(), key="kept", resource_id=uuid7())
+
+    asyncio.run(patiently(work, patience_s=10))
+    assert len(calls) == 2
+    assert IdempotencyKey.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_lock_that_stays_is_given_up_with_postgresql_s_state() -> None:
     IdempotencyKey.objects.create(caller_id=uuid7(), key="k", resource_id=uuid7())
     with other_connection() as other:
