@@ -240,7 +240,7 @@ def test_a_session_blocked_by_a_dead_turn_is_free_once_its_lease_ran_out(webs, p
 
 def test_settle_interrupted_is_harmless_when_nothing_is_lost(webs, capsys):
     call_command("settle_interrupted")
-    assert capsys.readouterr().out == "0 interrupted turns settled.\n"
+    assert capsys.readouterr().out == "0 interrupted turns settled.\n0 interrupted completions settled.\n"
 
 
 def test_a_drained_process_answers_the_turn_it_runs_and_takes_no_other(provider, script):
