@@ -7,9 +7,11 @@ message that was not acknowledged is delivered again after the visibility timeou
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -34,6 +36,14 @@ class Transport(redis.Transport):
     """kombu's Redis transport with that channel."""
 
     Channel = Channel
+
+
+def encryption(url: str) -> dict[str, ssl.VerifyMode] | None:
+    """Certificates are checked unless the URL says otherwise, as redis-py does; kombu's own default does not."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or "ssl_cert_reqs" in parse_qs(parts.query):
+        return None
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 
 
 def register() -> None:

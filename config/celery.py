@@ -22,6 +22,7 @@ broker.register()
 app = Celery("tallyroom")
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
+    broker_use_ssl=broker.encryption(settings.CELERY_BROKER_URL),
     # The turn row is the state; nobody waits for a task's result.
     task_ignore_result=True,
     task_acks_late=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import pytest
 from kombu import Connection
 from redis import Redis
 
+from config.broker import encryption
 from config.celery import app
 
 log = logging.getLogger(__name__)
@@ -54,3 +56,17 @@ def test_closing_puts_nothing_back(queue, settings):
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         assert redis.hdel(channel.unacked_key, tag) == 1
         redis.zrem(channel.unacked_index_key, tag)
+
+
+@pytest.mark.parametrize(
+    ("url", "checks"),
+    [
+        ("rediss://:pw@redis.example:6380/1", ssl.CERT_REQUIRED),
+        ("rediss://:pw@redis.example:6380/1?ssl_cert_reqs=none", ssl.CERT_NONE),
+        ("redis://:pw@redis.example:6380/1", None),
+    ],
+)
+def test_certificates_are_checked_unless_the_url_says_otherwise(url, checks):
+    connection = app.connection(url, ssl=encryption(url))
+    assert (connection.ssl or {}).get("ssl_cert_reqs") == checks
+    assert connection.transport.client.port == 6380
