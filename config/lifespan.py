@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import FrameType
 from typing import Any
@@ -114,5 +115,8 @@ async def _drain_all(timeout_s: float) -> None:
     from sessions_app.turns.registry import registry
     from sessions_app.turns.replicas import replicas
 
+    until = time.monotonic() + timeout_s
     await asyncio.gather(registry().drain(timeout_s), completions().drain(timeout_s))
+    # Those that were just being opened: the registry has waited for that, and they have begun meanwhile.
+    await completions().drain(max(0.0, until - time.monotonic()))
     replicas().leave()

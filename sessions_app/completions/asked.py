@@ -7,6 +7,7 @@ Reference: https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -16,9 +17,12 @@ from rest_framework import serializers
 
 from config.core.fields import ClosedSerializer, TextField
 from config.core.idempotency import Claim
+from sessions_app.llm.text import clean
 from sessions_app.llm.types import Message, ResponseSchema, Role
 
 MESSAGES_MAX = 1_000
+# Far deeper than providers take, and far from where writing it as JSON would break off the call that is held for.
+_SCHEMA_DEPTH_MAX = 200
 # Passed on to the provider as they are.
 _OPTIONS = ("top_p", "stop", "seed", "presence_penalty", "frequency_penalty")
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -71,6 +75,16 @@ class _JsonSchema(serializers.Serializer[Any]):
     name = TextField(max_length=64)
     schema = serializers.DictField()
 
+    def validate_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        level, depth = list[Any]([schema]), 0
+        while level:
+            depth += 1
+            nested = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
+            level = [*chain.from_iterable(nested)]
+        if depth > _SCHEMA_DEPTH_MAX:
+            raise serializers.ValidationError("Nested too deeply.", code="too_deep")
+        return schema
+
 
 class _ResponseFormat(ClosedSerializer):
     type = serializers.ChoiceField(choices=["text", "json_object", "json_schema"])
@@ -90,7 +104,7 @@ class _Stop(serializers.Field[Any, Any, Any, Any]):
         texts = [data] if isinstance(data, str) else data
         if not isinstance(texts, list) or not 1 <= len(texts) <= 4 or not all(isinstance(one, str) for one in texts):
             self.fail("stop")
-        return data
+        return [clean(one) for one in texts] if isinstance(data, list) else clean(data)
 
 
 class CompletionIn(ClosedSerializer):

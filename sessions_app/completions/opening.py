@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -43,6 +44,7 @@ class OpenedCompletion:
     book: PriceBook
     price: ModelPrice
     output_tokens: int
+    created_at: datetime
 
     @property
     def reference(self) -> Reference:
@@ -66,7 +68,7 @@ def open_completion(request: CompletionRequest) -> OpenedCompletion | Completion
     input_tokens = _input_tokens(request, price)
     wanted = request.max_output_tokens or settings.LLM_MAX_OUTPUT_TOKENS
     output_tokens = min(wanted, price.context_tokens - input_tokens)
-    opened = OpenedCompletion(uuid7(), uuid4(), request, book, price, output_tokens)
+    opened = OpenedCompletion(uuid7(), uuid4(), request, book, price, output_tokens, datetime.now(UTC))
     try:
         row, is_replay = retrying(lambda: _open(opened, most(input_tokens, output_tokens, price, book)))
     except InsufficientCredits as refusal:
@@ -86,6 +88,7 @@ def _open(opened: OpenedCompletion, hold: Decimal) -> tuple[Completion, bool]:
             model_alias=opened.price.model_alias,
             pricing=(opened.book.pricing_version, opened.book.revision),
             claim=opened.claim,
+            created_at=opened.created_at,
         )
         ledger.place_hold(
             user_id=opened.request.user_id,

@@ -18,6 +18,8 @@ from sessions_app.models import Completion
 
 # What OpenAI's clients know; providers have more words for it.
 _FINISH_REASONS = ("stop", "length", "content_filter")
+# A call that we ended: only who still waits for it, or asks again by its key, ever reads this.
+_STOPPED = ("provider_unavailable", "The call was stopped before its answer was complete.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Outcome:
 
 def answer_of(result: ChatResult, call: MeteredCall) -> Answer:
     known = result.finish_reason in _FINISH_REASONS
-    failure = (result.failure.code, result.failure.detail) if result.failure else None
+    failure = _failure_of(result)
     return Answer(
         text=result.text,
         finish_reason="error" if failure else str(result.finish_reason) if known else "stop",
@@ -68,6 +70,12 @@ def answer_of(result: ChatResult, call: MeteredCall) -> Answer:
         credits_burned=usage_text(call.rated.credits_burned),
         failure=failure,
     )
+
+
+def _failure_of(result: ChatResult) -> tuple[str, str] | None:
+    if result.status == "cancelled":
+        return _STOPPED
+    return (result.failure.code, result.failure.detail) if result.failure else None
 
 
 def stored(row: Completion) -> Outcome:

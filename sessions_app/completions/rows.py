@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,13 +14,15 @@ from django.db import connection
 from sessions_app.turns.rows import LEASE_LOST, lease_parameters
 
 
-def insert(*, id_: UUID, user_id: UUID, model_alias: str, pricing: tuple[str, int], claim: UUID) -> None:
+def insert(
+    *, id_: UUID, user_id: UUID, model_alias: str, pricing: tuple[str, int], claim: UUID, created_at: datetime
+) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO completions (id, user_id, model_alias, status, pricing_version, pricing_revision, claim,
-                      lease_expires_at)
-               VALUES (%s, %s, %s, 'running', %s, %s, %s, clock_timestamp() + make_interval(secs => %s))""",
-            [id_, user_id, model_alias, *pricing, claim, settings.TURN_LEASE_S],
+                      created_at, lease_expires_at)
+               VALUES (%s, %s, %s, 'running', %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))""",
+            [id_, user_id, model_alias, *pricing, claim, created_at, settings.TURN_LEASE_S],
         )
 
 

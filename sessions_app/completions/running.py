@@ -11,8 +11,6 @@ import asyncio
 import time
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
@@ -44,7 +42,7 @@ class CompletionRun:
 
     def __init__(self, opened: OpenedCompletion) -> None:
         self.opened = opened
-        self.created_at = datetime.now(UTC)
+        self.created_at = opened.created_at
         self.task: asyncio.Task[Outcome] = asyncio.create_task(self._run(), name=f"completion {opened.id}")
         self._said: asyncio.Queue[str | None] = asyncio.Queue()
         self._is_stopped = False
@@ -98,6 +96,9 @@ class CompletionRun:
             # Ours, by `stop`: the gateway has reported what came until then.
             if asking is not None:
                 asking.uncancel()
+        except Exception:
+            # A bug of ours. It has reported this call, too, and whatever that cost is to be settled now.
+            log.exception("completion_broke", completion_id=str(opened.id))
         finally:
             self._is_asking = False
         return results[0]
@@ -184,8 +185,13 @@ class Completions:
         while self.runs:
             started = time.monotonic()
             mine = {id_: run.opened.claim for id_, run in self.runs.items()}
-            with suppress(*DATABASE_ERRORS):
+            try:
                 await in_thread(partial(_renew, mine), lane="leases")
+            except DATABASE_ERRORS as error:
+                log.warning("leases_not_renewed", completions=len(mine), error=str(error))
+                # Again as soon as the database may be back, lest these calls be taken for dead.
+                await asyncio.sleep(0.5)
+                continue
             await asyncio.sleep(max(0.1, settings.TURN_LEASE_S / 3 - (time.monotonic() - started)))
 
 

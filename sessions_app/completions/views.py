@@ -110,7 +110,6 @@ class ChatCompletionsView(_OpenAIErrors, AsyncAPIView):
 
     async def _start(self, request: Request) -> CompletionRun | _Replay:
         """Authenticate, parse and open in one hop. A client that hangs up meanwhile leaves no call without a runner."""
-        gone = asyncio.Event()
 
         def unit() -> OpenedCompletion | _Replay:
             wanted = asked.read(request.data, user_id=caller_id(request), claim=claim_of(request))
@@ -127,16 +126,20 @@ class ChatCompletionsView(_OpenAIErrors, AsyncAPIView):
             opened: OpenedCompletion | _Replay = await self.admitted(request, unit)
             if isinstance(opened, _Replay):
                 return opened
-            run = completions().start(opened)
-            if gone.is_set():
-                run.leave()
-            return run
+            return completions().start(opened)
 
+        begun = registry().keep(starting())
         try:
-            return await asyncio.shield(registry().keep(starting()))
+            return await asyncio.shield(begun)
         except asyncio.CancelledError:
-            gone.set()
+            begun.add_done_callback(_leave)
             raise
+
+
+def _leave(begun: asyncio.Task[CompletionRun | _Replay]) -> None:
+    """For a client that went away before it was told what it had begun, be that done already or still to come."""
+    if not begun.cancelled() and begun.exception() is None and isinstance(run := begun.result(), CompletionRun):
+        run.leave()
 
 
 async def _waited_for(run: CompletionRun) -> Outcome:

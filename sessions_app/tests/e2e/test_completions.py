@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from contextlib import suppress
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
+from types import SimpleNamespace
 
 import httpx
 import openai
 import pytest
+from django.db import OperationalError, transaction
 
 from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
 from config.core.ids import uuid7
 from config.core.tests.racing import at_once
+from sessions_app.completions import running, views
+from sessions_app.completions.asked import CompletionRequest
+from sessions_app.completions.opening import OpenedCompletion
 from sessions_app.completions.recovery import recover_lost_completions
 from sessions_app.models import Completion
 from sessions_app.tests.e2e.servers import WebProcess
@@ -356,3 +364,160 @@ def test_a_process_that_is_told_to_stop_lets_its_calls_end(web, provider, script
     assert text == "abc"
     leaving.stop()
     assert_billed(alice, PRICE)
+
+
+def nested(depth):
+    schema = '{"a":' * depth + "1" + "}" * depth
+    return '"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":' + schema + "}}"
+
+
+@pytest.mark.parametrize(
+    ("member", "statuses"),
+    [('"stop":["\\ud800"]', {200}), (nested(150), {200}), *((nested(deep), {400, 422}) for deep in range(940, 990, 6))],
+    ids=lambda value: f"{value[:8]} of {len(value)}" if isinstance(value, str) else "",
+)
+def test_what_is_hard_to_write_as_json_leaves_no_hold_open(web, alice, member, statuses):
+    body = '{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],' + member + "}"
+    with web.client(key_of(alice)) as client:
+        headers = {"Content-Type": "application/json"}
+        answer = client.post(f"{web.url}/v1/chat/completions", content=body, headers=headers)
+    assert answer.status_code in statuses
+    assert CreditWallet.objects.get(user_id=alice.id).held == 0
+    assert Completion.objects.filter(user_id=alice.id, status="running").count() == 0
+
+
+def test_what_the_gateway_has_reported_is_settled_though_it_broke(monkeypatch):
+    async def complete(_request, *, on_delta, report):
+        report("reported")
+        raise RuntimeError("a bug")
+
+    async def settled(_run, result):
+        return result
+
+    monkeypatch.setattr(running.gateway, "complete", complete)
+    monkeypatch.setattr(running.CompletionRun, "_settled", settled)
+    price = SimpleNamespace(provider="p", provider_model="m")
+    request = CompletionRequest(uuid7(), "m", (), None, 1.0)
+    opened = OpenedCompletion(uuid7(), uuid7(), request, None, price, 1, datetime.now(UTC))
+
+    async def go():
+        return await running.CompletionRun(opened).outcome()
+
+    assert asyncio.run(go()) == "reported"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_a_stopping_process_cut_off_does_not_pass_for_a_whole_one(web, provider, script, alice, stream):
+    script.reply = Reply(chunks=("Twelve chars", "never"), fault="stall", fault_after=1)
+    leaving = WebProcess(name="cutting", LLM_BASE_URL=provider.base_url, LLM_API_KEY="k", DRAIN_TIMEOUT_S="0").start()
+    key = str(uuid7())
+    headers = {"Authorization": f"Bearer {key_of(alice)}", "Idempotency-Key": key}
+    body = {"model": "gpt-4o", "messages": HI, "stream": stream}
+    provider.journal.clear()
+    post = partial(httpx.post, f"{leaving.wait().url}/v1/chat/completions", headers=headers, json=body, timeout=20)
+
+    def stop():
+        wait_for(lambda: provider.journal and provider.journal[0].sent_text)
+        time.sleep(0.3)
+        leaving.process.terminate()
+
+    first, _ = at_once(post, stop)
+    leaving.stop()
+    again = httpx.post(f"{web.url}/v1/chat/completions", headers=headers, json=body, timeout=20)
+    for answer in (first, again):
+        if stream:
+            assert '"error":{' in answer.text
+            assert "[DONE]" not in answer.text
+        else:
+            assert answer.json()["choices"][0]["finish_reason"] == "error"
+    assert Completion.objects.get(user_id=alice.id).status == "cancelled"
+    assert_billed(alice, Decimal("0.00095"), status="cancelled", source="estimated")
+
+
+def test_a_call_that_begins_while_its_process_stops_is_waited_for(provider, script, alice):
+    script.reply = Reply(chunks=("Worth", " it"), usage=USAGE, first_delay_s=2)
+    leaving = WebProcess(name="opening", LLM_BASE_URL=provider.base_url, LLM_API_KEY="k").start().wait()
+    headers = {"Authorization": f"Bearer {key_of(alice)}", "Idempotency-Key": str(uuid7())}
+    with transaction.atomic():
+        CreditWallet.objects.select_for_update().get(user_id=alice.id)
+        with pytest.raises(httpx.ReadTimeout):
+            body = {"model": "gpt-4o", "messages": HI}
+            httpx.post(f"{leaving.url}/v1/chat/completions", headers=headers, json=body, timeout=0.5)
+        leaving.process.terminate()
+        time.sleep(0.5)
+    leaving.stop()
+    assert Completion.objects.get(user_id=alice.id).status == "completed"
+    assert_billed(alice, PRICE)
+
+
+def test_a_replay_has_the_time_of_the_first_answer(web, script, alice):
+    script.reply = Reply(chunks=("Once",), usage=USAGE)
+    headers = {"Authorization": f"Bearer {key_of(alice)}", "Idempotency-Key": str(uuid7())}
+    body = {"model": "gpt-4o", "messages": HI}
+    post = partial(httpx.post, f"{web.url}/v1/chat/completions", headers=headers, json=body, timeout=20)
+
+    def keep_waiting():
+        with transaction.atomic():
+            CreditWallet.objects.select_for_update().get(user_id=alice.id)
+            time.sleep(1.5)
+
+    def post_late():
+        time.sleep(0.3)
+        return post()
+
+    _, first = at_once(keep_waiting, post_late)
+    assert post().json() == first.json()
+
+
+def test_leases_are_renewed_as_soon_as_the_database_is_back(monkeypatch, settings):
+    settings.TURN_LEASE_S = 30
+    tries = []
+
+    def renew(mine):
+        tries.append(mine)
+        if len(tries) == 1:
+            raise OperationalError("away")
+
+    monkeypatch.setattr(running, "_renew", renew)
+
+    async def beat():
+        held = running.Completions()
+        held.runs[uuid7()] = SimpleNamespace(opened=SimpleNamespace(claim=uuid7()))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(held._beat(), timeout=1.5)
+
+    asyncio.run(beat())
+    assert len(tries) == 2
+
+
+class Begun(running.CompletionRun):
+    """A call that has just begun and is never made."""
+
+    def __init__(self):
+        self.is_left = False
+
+    def leave(self):
+        self.is_left = True
+
+
+def test_a_client_that_goes_in_the_moment_its_call_begins_ends_it(monkeypatch):
+    begun = Begun()
+
+    async def admitted(_request, _unit):
+        return None
+
+    async def go():
+        def start(_opened):
+            asyncio.get_running_loop().call_soon(asking.cancel)
+            return begun
+
+        view = views.ChatCompletionsView()
+        monkeypatch.setattr(view, "admitted", admitted)
+        monkeypatch.setattr(running.completions(), "start", start)
+        asking = asyncio.create_task(view._start(None))
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await asyncio.sleep(0)
+
+    asyncio.run(go())
+    assert begun.is_left
