@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from django.db import connection
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from sessions_app.turns.rows import LEASE_LOST, lease_parameters
+from sessions_app.leases import LEASE_LOST, lease_parameters
 
 _TURNS = f"""
 SELECT count(*), count(*) FILTER (WHERE {LEASE_LOST}) FROM turns WHERE status IN ('queued', 'running')

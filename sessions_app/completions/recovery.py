@@ -7,8 +7,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from pricing.history import book_at
-from sessions_app import metrics
-from sessions_app.completions import rows
+from sessions_app import leases, metrics
 from sessions_app.completions.settling import settle_completion
 from sessions_app.models import Completion
 from sessions_app.turns.meter import lost_with_its_process, metered
@@ -20,7 +19,7 @@ BATCH = 100
 def recover_lost_completions() -> int:
     """End every completion whose lease ran out; returns how many. Safe to run on several machines at once."""
     recovered = 0
-    while lost := rows.lost(limit=BATCH):
+    while lost := leases.lost("completions", limit=BATCH):
         done = sum(recover(id_) for id_ in lost)
         recovered += done
         if done == 0:
@@ -31,7 +30,7 @@ def recover_lost_completions() -> int:
 def recover(id_: UUID) -> bool:
     """End one. False when it has its lease back, has ended, or somebody else was faster."""
     claim = uuid4()
-    if not rows.take_over(id_=id_, claim=claim):
+    if not leases.take_over("completions", id_, claim=claim):
         return False
     row = Completion.objects.get(id=id_)
     book = book_at(row.pricing_version, row.pricing_revision)

@@ -11,8 +11,6 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from sessions_app.turns.rows import LEASE_LOST, lease_parameters
-
 
 def insert(
     *, id_: UUID, user_id: UUID, model_alias: str, pricing: tuple[str, int], claim: UUID, created_at: datetime
@@ -49,25 +47,3 @@ def end(*, id_: UUID, claim: UUID, status: str, answer: dict[str, Any] | None) -
             return True
         cursor.execute("SELECT 1 FROM completions WHERE id = %s AND claim = %s", [id_, claim])
         return cursor.fetchone() is not None
-
-
-def lost(*, limit: int) -> list[UUID]:
-    """Running completions whose lease ran out, longest ago first."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT id FROM completions WHERE {LEASE_LOST} ORDER BY lease_expires_at LIMIT %(limit)s",  # noqa: S608 - constants only
-            {"limit": limit, **lease_parameters()},
-        )
-        return [row[0] for row in cursor.fetchall()]
-
-
-def take_over(*, id_: UUID, claim: UUID) -> bool:
-    """Take a completion that lost its lease. One of several who try wins; whoever ran it is fenced off."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""UPDATE completions SET claim = %(claim)s,
-                       lease_expires_at = clock_timestamp() + make_interval(secs => %(lease_s)s)
-                 WHERE id = %(id)s AND {LEASE_LOST}""",  # noqa: S608 - constants only
-            {"claim": claim, "id": id_, **lease_parameters()},
-        )
-        return bool(cursor.rowcount == 1)

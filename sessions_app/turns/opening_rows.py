@@ -15,9 +15,9 @@ from django.db import connection
 
 from config.core.ids import uuid7
 from sessions_app.context.summarising import SummaryDue
+from sessions_app.leases import LEASE_LOST, lease_parameters
 from sessions_app.orchestration import asks
 from sessions_app.turns.planning import Plan
-from sessions_app.turns.rows import LEASE_LOST, lease_parameters
 from sessions_app.turns.turn import OpenedTurn
 
 

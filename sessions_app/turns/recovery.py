@@ -11,9 +11,9 @@ import structlog
 from django.db import InterfaceError, OperationalError
 
 from pricing.history import book_at
-from sessions_app import metrics, tracing
+from sessions_app import leases, metrics, tracing
 from sessions_app.models import Turn, TurnStep
-from sessions_app.turns import journal, rows
+from sessions_app.turns import journal
 from sessions_app.turns.meter import Meter, TurnIds
 from sessions_app.turns.outcome import CANCELLED, INTERRUPTED, RunReport, conclude
 from sessions_app.turns.planning import Speaker, Warning
@@ -27,7 +27,7 @@ BATCH = 100
 def recover_lost_turns() -> int:
     """End every running turn whose lease ran out; returns how many. Safe to run on several machines at once."""
     recovered = 0
-    while lost := rows.lost_turns(limit=BATCH):
+    while lost := leases.lost("turns", limit=BATCH):
         done = sum(_recover_or_report(turn_id) for turn_id in lost)
         recovered += done
         if done == 0:
@@ -53,7 +53,7 @@ def recover(turn_id: UUID) -> bool:
     a call that was running when the process died is recorded without usage and billed nothing.
     """
     claim = uuid4()
-    if not rows.take_over(turn_id=turn_id, claim=claim):
+    if not leases.take_over("turns", turn_id, claim=claim):
         return False
     turn = Turn.objects.get(id=turn_id)
     record = _record_of(turn, claim)

@@ -18,15 +18,6 @@ from django.db import connection
 from config.core.transactions import patience_sql
 from sessions_app.turns.planning import Speaker
 
-# A third of a lease of grace: a process that the database could not hear for a while renews as soon as it can, and is
-# not to be taken for dead in that moment. For the same reason all leases count anew when the database itself restarts.
-LEASE_LOST = """status = 'running' AND clock_timestamp() - make_interval(secs => %(grace_s)s)
-    > GREATEST(lease_expires_at, pg_postmaster_start_time() + make_interval(secs => %(lease_s)s))"""
-
-
-def lease_parameters() -> dict[str, float]:
-    return {"lease_s": settings.TURN_LEASE_S, "grace_s": settings.TURN_LEASE_S / 3}
-
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
@@ -118,29 +109,6 @@ def claim_queued(*, turn_id: UUID, claim: UUID) -> bool:
                       lease_expires_at = clock_timestamp() + make_interval(secs => %s)
                 WHERE id = %s AND status = 'queued'""",
             [claim, settings.TURN_LEASE_S, turn_id],
-        )
-        return bool(cursor.rowcount == 1)
-
-
-def lost_turns(*, limit: int) -> list[UUID]:
-    """Running turns whose lease ran out, longest ago first."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""SELECT id FROM turns WHERE {LEASE_LOST}
-                 ORDER BY lease_expires_at LIMIT %(limit)s""",  # noqa: S608 - constants only
-            {"limit": limit, **lease_parameters()},
-        )
-        return [row[0] for row in cursor.fetchall()]
-
-
-def take_over(*, turn_id: UUID, claim: UUID) -> bool:
-    """Take a turn that lost its lease. One of several who try wins; whoever ran it is fenced off from here on."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""UPDATE turns SET claim = %(claim)s,
-                       lease_expires_at = clock_timestamp() + make_interval(secs => %(lease_s)s)
-                 WHERE id = %(turn_id)s AND {LEASE_LOST}""",  # noqa: S608 - constants only
-            {"claim": claim, "turn_id": turn_id, **lease_parameters()},
         )
         return bool(cursor.rowcount == 1)
 

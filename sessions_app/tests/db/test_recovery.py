@@ -13,6 +13,7 @@ from config.core.idempotency import Claim
 from config.core.ids import uuid7
 from pricing.models import ModelPricing
 from pricing.rating import TokenPools
+from sessions_app import leases
 from sessions_app.llm.types import ChatResult
 from sessions_app.models import Message, Turn, TurnStep
 from sessions_app.tests.makers import make_person, make_session
@@ -111,7 +112,7 @@ def test_a_turn_that_has_its_lease_is_left_alone():
 def test_the_old_runner_writes_nothing_once_its_turn_was_taken_over():
     turn = open_for(make_person("alice"), "ann", "ben")
     lose_the_lease(turn)
-    assert rows.take_over(turn_id=turn.id, claim=uuid4())
+    assert leases.take_over("turns", turn.id, claim=uuid4())
     assert rows.renew_leases([(turn.id, turn.lease_claim)]) == {}
     assert rows.journal(turn_id=turn.id, claim=turn.lease_claim, steps=[]) is False
     conclusion = Conclusion(TurnEnd("completed", "", "", "", []), [])
