@@ -101,12 +101,12 @@ class ChatCompletionsView(_OpenAIErrors, AsyncAPIView):
         started = await self._start(request)
         if isinstance(started, CompletionRun):
             streams = started.opened.request.streams
-            return await _stream(started) if streams else Response(rendering.body(await _waited_for(started)))
+            return await _stream(started) if streams else _json(rendering.body(await _waited_for(started)))
         outcome = await in_thread(partial(stored, started.row))
         rendering.refuse_empty(outcome)
         if started.request.streams:
             return _streamed(_again(outcome, includes_usage=started.request.includes_usage), _REPLAYED)
-        return Response(rendering.body(outcome), headers=_REPLAYED)
+        return _json(rendering.body(outcome), _REPLAYED)
 
     async def _start(self, request: Request) -> CompletionRun | _Replay:
         """Authenticate, parse and open in one hop. A client that hangs up meanwhile leaves no call without a runner."""
@@ -134,6 +134,11 @@ class ChatCompletionsView(_OpenAIErrors, AsyncAPIView):
         except asyncio.CancelledError:
             begun.add_done_callback(_leave)
             raise
+
+
+def _json(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """Called so whatever a client accepts: some ask for an event stream and then for none."""
+    return Response(body, headers=headers, content_type="application/json")
 
 
 def _leave(begun: asyncio.Task[CompletionRun | _Replay]) -> None:
