@@ -1,5 +1,16 @@
+from uuid import UUID
+
 from django.apps import AppConfig
 
 
 class BillingConfig(AppConfig):
     name = "billing"
+
+    def ready(self) -> None:
+        from billing.limits import subjects
+        from users.models import ApiKey
+
+        def owns_key(user_id: UUID, key_id: UUID) -> bool:
+            return ApiKey.objects.filter(id=key_id, user_id=user_id, revoked_at=None).exists()
+
+        subjects.register("api_key", owns_key)

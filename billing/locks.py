@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from billing.ledger.states import HoldState, Lot, Reference, WalletState
+from billing.ledger.states import HoldState, Limit, Lot, OpenHold, Place, Reference, Share, WalletState
 from config.core.jsonb import decoded
 from config.core.transactions import patience_sql
 
@@ -27,17 +27,20 @@ class Holdings(NamedTuple):
 
 
 _LOCK = """
-    SELECT id, user_id, balance, held, last_seq, last_hash, next_expiry_at
+    SELECT id, user_id, balance, held, last_seq, last_hash, next_expiry_at, has_scoped_lots,
+           has_limits
       FROM credit_wallets WHERE user_id = %s AND {patience} FOR NO KEY UPDATE
 """
 
-_READ = """
+LOT_SQL = "jsonb_build_array(g.id, g.remaining::text, g.priority, g.expires_at, g.created_at, g.aliases)"
+_READ = f"""
     SELECT clock_timestamp(),
-           (SELECT jsonb_agg(jsonb_build_array(g.id, g.remaining::text, g.priority, g.expires_at, g.created_at))
+           (SELECT jsonb_agg({LOT_SQL})
               FROM credit_grants g WHERE g.user_id = %(user_id)s AND g.remaining > 0),
-           (SELECT jsonb_build_array(h.id, h.amount::text, h.status, h.charged::text, h.balance_after::text)
+           (SELECT jsonb_build_array(h.id, h.amount::text, h.status, h.charged::text, h.balance_after::text,
+                                   h.room_id, h.api_key_id)
               FROM credit_holds h WHERE h.reference_type = %(type)s AND h.reference_id = %(reference_id)s)
-"""
+"""  # noqa: S608 - constants only
 
 
 def lock_wallet(user_id: UUID) -> WalletState | None:
@@ -61,25 +64,79 @@ def read_holdings(wallet: WalletState, reference: Reference | None) -> Holdings:
     with connection.cursor() as cursor:
         cursor.execute(_READ, parameters)
         now, lots, hold = cursor.fetchone()
-    return Holdings(now, [_lot(item) for item in decoded(lots) or []], _hold(decoded(hold)))
+    return Holdings(now, [lot_of(item) for item in decoded(lots) or []], _hold(decoded(hold)))
 
 
-def _lot(item: Any) -> Lot:
-    id_, remaining, priority, expires_at, created_at = item
+class Claims(NamedTuple):
+    """What else is reserved of a wallet and what caps it, read after its lock was won."""
+
+    others: list[OpenHold]
+    limits: list[Limit]
+
+
+_READ_CLAIMS = """
+    SELECT (SELECT jsonb_agg(jsonb_build_array(h.shares, h.room_id, h.api_key_id) ORDER BY h.id)
+              FROM credit_holds h WHERE h.wallet_id = %(wallet_id)s AND h.status = 'open'
+               AND NOT (h.reference_type = %(type)s AND h.reference_id = %(reference_id)s)),
+           (SELECT jsonb_agg(jsonb_build_array(l.id, l.subject, l.subject_id, l.period, l.amount::text, l.tz,
+                                               l.spent::text, l.period_start) ORDER BY l.id)
+              FROM spending_limits l WHERE l.user_id = %(user_id)s)
+"""
+
+
+def read_claims(wallet: WalletState, reference: Reference) -> Claims:
+    """The open holds of a wallet whose lock is held, but for the reference's own, and its limits, in one statement."""
+    parameters: dict[str, Any] = {
+        "wallet_id": wallet.id,
+        "user_id": wallet.user_id,
+        "type": reference.type,
+        "reference_id": reference.id,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_READ_CLAIMS, parameters)
+        others, limits = cursor.fetchone()
+    return Claims(
+        [_open_hold(item) for item in decoded(others) or []], [_limit(item) for item in decoded(limits) or []]
+    )
+
+
+def lot_of(item: Any) -> Lot:
+    """A lot as `LOT_SQL` gives it."""
+    id_, remaining, priority, expires_at, created_at, aliases = item
     return Lot(
         UUID(id_),
         Decimal(remaining),
         priority,
         datetime.fromisoformat(expires_at) if expires_at else None,
         datetime.fromisoformat(created_at),
+        tuple(aliases),
     )
 
 
 def _hold(item: Any) -> HoldState | None:
     if item is None:
         return None
-    id_, amount, status, charged, balance_after = item
-    return HoldState(UUID(id_), Decimal(amount), status, _decimal(charged), _decimal(balance_after))
+    id_, amount, status, charged, balance_after, room_id, api_key_id = item
+    place = Place(_uuid(room_id), _uuid(api_key_id))
+    return HoldState(UUID(id_), Decimal(amount), status, _decimal(charged), _decimal(balance_after), place)
+
+
+def _open_hold(item: Any) -> OpenHold:
+    shares, room_id, api_key_id = item
+    return OpenHold(
+        tuple(Share(alias, Decimal(amount), _uuid(agent_id)) for alias, agent_id, amount in shares),
+        Place(_uuid(room_id), _uuid(api_key_id)),
+    )
+
+
+def _limit(item: Any) -> Limit:
+    id_, subject, subject_id, period, amount, tz, spent, period_start = item
+    start = datetime.fromisoformat(period_start)
+    return Limit(UUID(id_), subject, UUID(subject_id), period, Decimal(amount), tz, Decimal(spent), start)
+
+
+def _uuid(text: str | None) -> UUID | None:
+    return None if text is None else UUID(text)
 
 
 def _decimal(text: str | None) -> Decimal | None:

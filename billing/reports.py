@@ -36,6 +36,17 @@ class WalletSummary:
     def low_balance(self) -> bool:
         return is_low(self.balance)
 
+    @property
+    def next_expiry(self) -> dict[str, Any] | None:
+        """When something expires next, and how much of what remains today."""
+        first = min((grant.expires_at for grant in self.grants if grant.expires_at), default=None)
+        if first is None:
+            return None
+        return {
+            "expires_at": first,
+            "amount": sum((grant.remaining for grant in self.grants if grant.expires_at == first), ZERO),
+        }
+
 
 def is_low(balance: Decimal) -> bool:
     return bool(balance < settings.LOW_BALANCE_THRESHOLD)

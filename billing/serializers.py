@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -15,8 +14,7 @@ from rest_framework import serializers
 
 from billing.models import CreditGrant, CreditTransaction, Enforcement
 from billing.usage import BUCKETS, GROUPS
-from config.core.fields import ClosedSerializer, CreditsField, CreditsOut, TextField, UsageCreditsOut
-from config.core.money import ZERO
+from config.core.fields import ClosedSerializer, CreditsOut, UsageCreditsOut
 
 
 class GrantOut(serializers.ModelSerializer[CreditGrant]):
@@ -25,7 +23,14 @@ class GrantOut(serializers.ModelSerializer[CreditGrant]):
 
     class Meta:
         model = CreditGrant
-        fields = ["id", "kind", "amount", "remaining", "expires_at", "priority"]
+        fields = ["id", "kind", "amount", "remaining", "expires_at", "priority", "campaign", "aliases"]
+
+
+class NextExpiryOut(serializers.Serializer[Any]):
+    """What leaves the wallet next, if it is not used before."""
+
+    expires_at = serializers.DateTimeField()
+    amount = CreditsOut()
 
 
 class WalletOut(serializers.Serializer[Any]):
@@ -35,6 +40,7 @@ class WalletOut(serializers.Serializer[Any]):
     low_balance = serializers.BooleanField()
     enforcement = serializers.ChoiceField(choices=Enforcement.choices)
     grants = GrantOut(many=True)
+    next_expiry = NextExpiryOut(allow_null=True)
     updated_at = serializers.DateTimeField(allow_null=True)
 
 
@@ -132,6 +138,10 @@ def zone_of(name: object) -> ZoneInfo:
     return ZoneInfo(name) if isinstance(name, str) and name in available_timezones() else ZoneInfo("UTC")
 
 
+def is_zone(name: str) -> bool:
+    return name in available_timezones() - _NO_ZONES
+
+
 class RangeIn(serializers.Serializer[Any]):
     """`from` (included) and `to` (excluded); default: the last 30 days."""
 
@@ -142,7 +152,7 @@ class RangeIn(serializers.Serializer[Any]):
         return {**super().get_fields(), "from": InstantField(required=False)}
 
     def validate_tz(self, value: str) -> ZoneInfo:
-        if value not in available_timezones() - _NO_ZONES:
+        if not is_zone(value):
             raise serializers.ValidationError("An IANA time zone, such as Europe/Berlin.")
         return ZoneInfo(value)
 
@@ -178,30 +188,6 @@ class TransactionFilterIn(serializers.Serializer[Any]):
         return {**super().get_fields(), "from": InstantField(required=False)}
 
 
-class GrantIn(ClosedSerializer):
-    amount = CreditsField(positive=True)
-    reason = TextField(max_length=500)
-    kind = serializers.ChoiceField(choices=["beta", "purchase", "promo"], default="promo")
-    priority = serializers.IntegerField(min_value=0, max_value=100, default=50)
-    expires_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
-    campaign = TextField(max_length=64, required=False, allow_blank=True, default="")
-
-    def validate_expires_at(self, value: datetime | None) -> datetime | None:
-        if value is not None and value <= timezone.now():
-            raise serializers.ValidationError("Must lie in the future.")
-        return value
-
-
-class AdjustIn(ClosedSerializer):
-    amount = CreditsField()
-    reason = TextField(max_length=500)
-
-    def validate_amount(self, value: Decimal) -> Decimal:
-        if value == ZERO:
-            raise serializers.ValidationError("An adjustment moves something.")
-        return value
-
-
 class EnforcementIn(ClosedSerializer):
     enforcement = serializers.ChoiceField(choices=Enforcement.choices)
 
@@ -213,4 +199,27 @@ class EnforcementOut(serializers.Serializer[Any]):
 
     def get_fields(self) -> dict[str, Any]:
         # A field named `source` would hide the one that every serializer field has.
-        return {**super().get_fields(), "source": serializers.ChoiceField(choices=["override", "environment"])}
+        return {**super().get_fields(), "source": serializers.ChoiceField(choices=["user", "override", "environment"])}
+
+
+class ShadowUserOut(serializers.Serializer[Any]):
+    user_id = serializers.UUIDField()
+    email = serializers.CharField()
+    refused = serializers.IntegerField()
+    credits_missing = CreditsOut()
+    last_at = serializers.DateTimeField()
+
+
+class ShadowOut(serializers.Serializer[Any]):
+    """`pieces_of_work`: turns and direct completions begun in that time, refused or not."""
+
+    to = serializers.DateTimeField()
+    pieces_of_work = serializers.IntegerField()
+    refused = serializers.IntegerField()
+    would_not_have_begun = serializers.IntegerField()
+    would_have_ended_early = serializers.IntegerField()
+    users = serializers.IntegerField()
+    top_users = ShadowUserOut(many=True)
+
+    def get_fields(self) -> dict[str, Any]:
+        return {"from": serializers.DateTimeField(), **super().get_fields()}

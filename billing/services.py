@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db import OperationalError
 from django.http import HttpResponseBase
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 
 from billing import enforcement, reports
 from billing.csv_export import stream_csv
-from billing.errors import WalletBusy
-from billing.models import CreditTransaction
-from billing.serializers import TransactionOut, UsageOut, UsageSumsOut
-from config.core.callers import caller_id
+from billing.serializers import UsageOut, UsageSumsOut
 from config.core.errors import NotFound
-from config.core.idempotency import claim_of, once
-from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, retrying, sqlstate
 
 
 def wallet_of_user(user_id: UUID, *, must_exist: bool = False) -> dict[str, Any]:
@@ -34,45 +24,11 @@ def wallet_of_user(user_id: UUID, *, must_exist: bool = False) -> dict[str, Any]
         "held": summary.held,
         "available": summary.available,
         "low_balance": summary.low_balance,
-        "enforcement": enforcement.current(),
+        "enforcement": enforcement.current(user_id=user_id),
         "grants": summary.grants,
+        "next_expiry": summary.next_expiry,
         "updated_at": summary.updated_at,
     }
-
-
-def move_credits(
-    request: Request, *, user_id: UUID, serializer: type[Serializer[Any]], move: Callable[..., UUID]
-) -> Response:
-    """A staff member's grant or correction, once per Idempotency-Key; 201 with the entry, also when replayed.
-
-    Raises: NotFound, WalletBusy, IdempotencyKeyReused, ValidationFailed.
-    """
-    claim = claim_of(request)
-    body = serializer(data=request.data)
-    body.is_valid(raise_exception=True)
-    if not get_user_model().objects.filter(pk=user_id).exists():
-        raise NotFound
-
-    def make() -> UUID:
-        return move(
-            user_id=user_id,
-            initiated_by=str(caller_id(request)),
-            idempotency_key=claim.key if claim else None,
-            **body.validated_data,
-        )
-
-    try:
-        entry, replayed = retrying(
-            lambda: once(
-                claim, resource_type="entry", make=make, load=lambda id_: CreditTransaction.objects.get(id=id_)
-            )
-        )
-    except OperationalError as error:
-        if sqlstate(error) == LOCK_TIMEOUT_SQLSTATE:
-            raise WalletBusy from None
-        raise
-    headers = {"Idempotency-Replayed": "true"} if replayed else {}
-    return Response(TransactionOut(entry).data, status=201, headers=headers)
 
 
 def usage_csv(report: dict[str, Any], group_by: tuple[str, ...]) -> HttpResponseBase:

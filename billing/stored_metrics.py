@@ -8,6 +8,9 @@ from datetime import datetime
 from django.db import connection
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from billing import cost_metrics
+from billing.alerts import metrics as alert_metrics
+
 _HOLDS = "SELECT count(*), COALESCE(sum(amount), 0) FROM credit_holds WHERE status = 'open'"
 _LAST_CHECK = """
 SELECT ok, violations, wallets_checked, started_at, finished_at FROM ledger_checks ORDER BY finished_at DESC LIMIT 1
@@ -25,6 +28,8 @@ def stored() -> Iterator[Metric]:
     yield GaugeMetricFamily("tallyroom_holds_open_credits", "Credits in open holds, about.", value=float(held))
     if last_check is not None:
         yield from _ledger_check(*last_check)
+    yield from cost_metrics.stored()
+    yield from alert_metrics.stored()
 
 
 def _ledger_check(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 
+from billing.anchors import make_anchor
 from billing.checking import check_everything
+from billing.costs import compare_missed
 from billing.expiry import expire_due
 from billing.invariants import Finding
+from billing.models import CostFinding
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +26,37 @@ def expire_grants() -> None:
 def check_ledger() -> int:
     """Nightly. Findings are logged as errors, one line each; the number is returned."""
     check = check_everything(report=_log_finding)
-    log.info("ledger_checked", findings=check.violations, wallets=check.wallets_checked)
+    log.info(
+        "ledger_checked",
+        findings=check.violations,
+        wallets=check.wallets_checked,
+        entries=check.entries_checked,
+    )
     return check.violations
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def anchor_ledger() -> bool:
+    """Anchor the latest midnight, once; False where that is to be tried again."""
+    return make_anchor() is not None
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def compare_costs() -> int:
+    """Nightly, missed nights included. Findings are logged, one line each; the number is returned."""
+    days = compare_missed()
+    findings = list(CostFinding.objects.filter(day__in=days).order_by("day", "kind", "provider", "model_alias"))
+    for finding in findings:
+        log.warning(
+            "cost_finding",
+            day=str(finding.day),
+            kind=finding.kind,
+            provider=finding.provider,
+            model_alias=finding.model_alias,
+            detail=finding.detail,
+        )
+    log.info("costs_compared", days=len(days), findings=len(findings))
+    return len(findings)
 
 
 def _log_finding(finding: Finding) -> None:

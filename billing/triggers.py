@@ -144,21 +144,37 @@ def event_has_its_debit() -> pgtrigger.Trigger:
 
 
 def refund_within_debit() -> pgtrigger.Trigger:
-    """L4: the refunds of a debit never exceed it. A refund names its debit as `reference_id`."""
+    """L4: refunds never exceed what was taken.
+
+    A refund names the debit that it corrects, or the work (a turn) whose debits it corrects. Both bounds hold: no debit
+    and no piece of work is given back more than it cost.
+    """
     return pgtrigger.Trigger(
         name="refund_within_debit",
         operation=pgtrigger.Insert,
         when=pgtrigger.After,
         timing=pgtrigger.Deferred,
         condition=pgtrigger.Q(new__kind="refund"),
-        declare=[("debit", "NUMERIC"), ("refunded", "NUMERIC")],
+        declare=[("work", "UUID"), ("debited", "NUMERIC"), ("refunded", "NUMERIC")],
         func="""
-        SELECT -amount INTO debit FROM credit_transactions
-            WHERE id = NEW.reference_id AND wallet_id = NEW.wallet_id AND kind = 'debit';
-        SELECT SUM(amount) INTO refunded FROM credit_transactions
-            WHERE reference_id = NEW.reference_id AND wallet_id = NEW.wallet_id AND kind = 'refund';
-        IF debit IS NULL OR refunded > debit THEN
-            RAISE EXCEPTION 'L4: refunds of entry % exceed it', NEW.reference_id USING ERRCODE = '23514';
+        work := NEW.reference_id;
+        IF NEW.reference_type = 'entry' THEN
+            SELECT -amount, reference_id INTO debited, work FROM credit_transactions
+                WHERE id = NEW.reference_id AND wallet_id = NEW.wallet_id AND kind = 'debit';
+            SELECT SUM(amount) INTO refunded FROM credit_transactions
+                WHERE reference_id = NEW.reference_id AND wallet_id = NEW.wallet_id AND kind = 'refund';
+            IF debited IS NULL OR refunded > debited THEN
+                RAISE EXCEPTION 'L4: refunds of entry % exceed it', NEW.reference_id USING ERRCODE = '23514';
+            END IF;
+        END IF;
+        SELECT -SUM(amount) INTO debited FROM credit_transactions
+            WHERE reference_id = work AND wallet_id = NEW.wallet_id AND kind = 'debit';
+        SELECT SUM(amount) INTO refunded FROM credit_transactions r
+            WHERE r.wallet_id = NEW.wallet_id AND r.kind = 'refund' AND (r.reference_id = work OR r.reference_id IN (
+                SELECT id FROM credit_transactions
+                    WHERE reference_id = work AND wallet_id = NEW.wallet_id AND kind = 'debit'));
+        IF debited IS NULL OR refunded > debited THEN
+            RAISE EXCEPTION 'L4: refunds of % exceed what it cost', work USING ERRCODE = '23514';
         END IF;
         RETURN NULL;
         """,

@@ -12,14 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing import enforcement, ledger, reports
+from billing import ledger, reports
 from billing.csv_export import CSVRenderer, stream_csv, wants_csv
 from billing.models import CreditTransaction
 from billing.serializers import (
-    AdjustIn,
-    EnforcementIn,
-    EnforcementOut,
-    GrantIn,
     SupportWalletOut,
     TransactionFilterIn,
     TransactionOut,
@@ -27,7 +23,7 @@ from billing.serializers import (
     UsageOut,
     WalletOut,
 )
-from billing.services import move_credits, usage_csv, wallet_of_user
+from billing.services import usage_csv, wallet_of_user
 from billing.usage import UsageQuery, usage_report
 from config.core.callers import caller_id
 from config.core.openapi import problems
@@ -37,7 +33,6 @@ _RANGE = [
     OpenApiParameter("from", str, description="RFC 3339 time or date, included; default: 30 days before `to`"),
     OpenApiParameter("to", str, description="RFC 3339 time or date, excluded; default: now"),
 ]
-_KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)
 
 
 class MyWalletView(APIView):
@@ -131,68 +126,3 @@ class SupportWalletView(APIView):
         require_permission(request, "billing.view_creditwallet")
         summary = reports.summary_for_support(user_id=user_id)
         return Response(SupportWalletOut({**summary, **wallet_of_user(user_id, must_exist=True)}).data)
-
-
-class _MoveCreditsView(APIView):
-    permission_classes = [IsStaffOrAdmin]
-
-
-_MOVED = problems(
-    "400 idempotency_key_malformed",
-    "403 admin_required",
-    "403 permission_denied",
-    "404 not_found",
-    "409 wallet_busy",
-    "422 validation_error",
-    "422 idempotency_key_reused",
-)
-
-
-class GrantView(_MoveCreditsView):
-    @extend_schema(
-        operation_id="admin_grant", request=GrantIn, parameters=[_KEY], responses={201: TransactionOut, **_MOVED}
-    )
-    def post(self, request: Request, user_id: UUID) -> Response:
-        """Give a user credits as a lot of its own."""
-        require_permission(request, "billing.add_creditgrant")
-        return move_credits(request, user_id=user_id, serializer=GrantIn, move=ledger.grant)
-
-
-class AdjustView(_MoveCreditsView):
-    @extend_schema(
-        operation_id="admin_adjust", request=AdjustIn, parameters=[_KEY], responses={201: TransactionOut, **_MOVED}
-    )
-    def post(self, request: Request, user_id: UUID) -> Response:
-        """Correct a balance by a signed amount."""
-        require_permission(request, "billing.add_credittransaction")
-        return move_credits(request, user_id=user_id, serializer=AdjustIn, move=ledger.adjust)
-
-
-class EnforcementView(APIView):
-    permission_classes = [IsStaffOrAdmin]
-
-    @extend_schema(operation_id="enforcement", responses={200: EnforcementOut, **problems("403 admin_required")})
-    def get(self, request: Request) -> Response:
-        """Which enforcement is in force, and where it comes from."""
-        require_permission(request, "billing.view_enforcementoverride")
-        return Response(EnforcementOut(enforcement.describe()).data)
-
-    @extend_schema(
-        operation_id="set_enforcement",
-        request=EnforcementIn,
-        responses={200: EnforcementOut, **problems("403 admin_required", "422 validation_error")},
-    )
-    def patch(self, request: Request) -> Response:
-        """Override the environment's setting, at once and for every process."""
-        require_permission(request, "billing.change_enforcementoverride")
-        body = EnforcementIn(data=request.data)
-        body.is_valid(raise_exception=True)
-        enforcement.set_override(enforcement=body.validated_data["enforcement"], updated_by=str(caller_id(request)))
-        return Response(EnforcementOut(enforcement.describe()).data)
-
-    @extend_schema(operation_id="clear_enforcement", responses={200: EnforcementOut, **problems("403 admin_required")})
-    def delete(self, request: Request) -> Response:
-        """Back to the environment's setting."""
-        require_permission(request, "billing.change_enforcementoverride")
-        enforcement.clear_override()
-        return Response(EnforcementOut(enforcement.describe()).data)

@@ -49,10 +49,23 @@ app.conf.update(
             "options": {"expires": settings.SWEEP_INTERVAL_S * 2},
         },
         "expire-grants": {"task": "billing.tasks.expire_grants", "schedule": 60, "options": {"expires": 60}},
+        # Several times, because it has to wait for transactions from before midnight.
+        "anchor-ledger": {"task": "billing.tasks.anchor_ledger", "schedule": crontab(hour="0-3", minute="7,27,47")},
+        "compare-costs": {"task": "billing.tasks.compare_costs", "schedule": crontab(hour=0, minute=41)},
+        "deliver-alerts": {
+            "task": "billing.alerts.tasks.deliver_alerts",
+            "schedule": 30,
+            "options": {"expires": 30},
+        },
+        "alert-expiring": {
+            "task": "billing.alerts.tasks.alert_expiring",
+            "schedule": 3_600,
+            "options": {"expires": 3_600},
+        },
         "check-ledger": {"task": "billing.tasks.check_ledger", "schedule": crontab(hour=3, minute=17)},
     },
 )
-app.autodiscover_tasks(["billing", "sessions_app"])
+app.autodiscover_tasks(["billing", "billing.alerts", "sessions_app"])
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]

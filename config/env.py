@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
+_MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465, "consolemail": 0}
 
 
 def text(name: str, default: str = "") -> str:
@@ -72,6 +73,34 @@ def credits(name: str, *, default: str) -> Decimal:
     if not value.is_finite() or value < 0 or value >= 10**10 or (isinstance(exponent, int) and exponent < -8):
         raise ImproperlyConfigured(f"{name}: expected 0 to 9999999999.99999999 with at most 8 places, got {raw}")
     return value
+
+
+def usd(name: str) -> Decimal | None:
+    """An amount of USD above 0 with at most 8 places; None where the variable is unset."""
+    if not text(name):
+        return None
+    value = credits(name, default="0")
+    if value == 0:
+        raise ImproperlyConfigured(f"{name}: expected more than 0; leave it unset where it is not known")
+    return value
+
+
+def email(name: str) -> dict[str, Any]:
+    """A mail server as Django's settings; nothing where the variable is unset."""
+    raw = text(name)
+    if not raw:
+        return {}
+    scheme = raw.split("://")[0]
+    # Judged before it is parsed. The URL may hold a password, so it is not repeated.
+    if scheme not in _MAIL_PORTS:
+        raise ImproperlyConfigured(f"{name}: expected smtp://, smtp+tls:// or smtp+ssl://[user:password@]host[:port]")
+    try:
+        config: dict[str, Any] = dict(environ.Env.email_url_config(raw))
+    except (ValueError, KeyError, ImproperlyConfigured):
+        config = {}
+    if not config or (scheme != "consolemail" and not config.get("EMAIL_HOST")):
+        raise ImproperlyConfigured(f"{name}: not the URL of a mail server")
+    return {**config, "EMAIL_PORT": config.get("EMAIL_PORT") or _MAIL_PORTS[scheme]}
 
 
 def choice(name: str, *, default: str, allowed: tuple[str, ...]) -> str:

@@ -166,8 +166,30 @@ ADMIN_USER_IDS = frozenset(env.names("ADMIN_USER_IDS"))
 CREDIT_ENFORCEMENT = env.choice("CREDIT_ENFORCEMENT", default="warn", allowed=("off", "warn", "hard"))
 LOW_BALANCE_THRESHOLD = env.credits("LOW_BALANCE_THRESHOLD", default="5.0")
 BETA_GRANT_CREDITS = env.credits("BETA_GRANT_CREDITS", default="0")
+# None: nobody has said what a credit is worth, so no day can be below its cost.
+CREDIT_USD_VALUE = env.usd("CREDIT_USD_VALUE")
+COST_DRIFT_PERCENT = env.integer("COST_DRIFT_PERCENT", default=50, least=1, most=1_000_000)
+ALERT_EXPIRING_DAYS = env.integer("ALERT_EXPIRING_DAYS", default=7, least=1, most=365)
+# For development and tests. Users choose the URLs of webhooks, and could have this process call into its own network.
+WEBHOOK_ALLOW_PRIVATE = env.flag("WEBHOOK_ALLOW_PRIVATE", default=False)
 HOLD_TTL_S = env.integer("HOLD_TTL_S", default=120, least=1)
 PRICING_REFRESH_S = env.seconds("PRICING_REFRESH_S", default=5)
+
+# Mail. Without EMAIL_URL none is sent.
+_email = env.email("EMAIL_URL")
+EMAIL_IS_CONFIGURED = bool(_email)
+EMAIL_BACKEND = _email.get("EMAIL_BACKEND") or "django.core.mail.backends.dummy.EmailBackend"
+EMAIL_HOST = _email.get("EMAIL_HOST") or "localhost"
+EMAIL_PORT = _email.get("EMAIL_PORT") or 25
+EMAIL_HOST_USER = _email.get("EMAIL_HOST_USER") or ""
+EMAIL_HOST_PASSWORD = _email.get("EMAIL_HOST_PASSWORD") or ""
+EMAIL_USE_TLS = bool(_email.get("EMAIL_USE_TLS"))
+EMAIL_USE_SSL = bool(_email.get("EMAIL_USE_SSL"))
+# For each step of the conversation with the mail server.
+EMAIL_TIMEOUT = 5
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "tallyroom@localhost")
+if EMAIL_IS_CONFIGURED and "@" not in env.text("DEFAULT_FROM_EMAIL"):
+    raise ImproperlyConfigured("DEFAULT_FROM_EMAIL: needs the address that mails come from, as EMAIL_URL is set")
 
 # Turns
 TURN_LEASE_S = env.integer("TURN_LEASE_S", default=30, least=1)
@@ -233,6 +255,8 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "EnforcementEnum": "billing.models.Enforcement",
+        "LimitSubjectEnum": "billing.models.SpendingLimit.Subject",
+        "OwnerLimitSubjectEnum": "billing.limits.serializers.OWNER_SUBJECTS",
         "RoomModeEnum": "sessions_app.serializers.ROOM_MODES",
         "TurnModeEnum": "sessions_app.models.Room.Mode",
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from billing.admin import ReadOnlyAdmin
+from billing.read_only_admin import ReadOnlyAdmin
 from sessions_app.models import Agent, Room, Session, SessionSummary, Turn, TurnContextAudit
 
 

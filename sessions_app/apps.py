@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from uuid import UUID
+
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -16,3 +19,28 @@ class SessionsConfig(AppConfig):
             configured()
         except ProviderConfigError as error:
             raise ImproperlyConfigured(str(error)) from None
+        self._say_whose_rooms_they_are()
+        self._say_what_is_over()
+
+    def _say_whose_rooms_they_are(self) -> None:
+        from billing.limits import subjects
+        from sessions_app.models import Agent, Room
+
+        def owns(model: type[Agent] | type[Room]) -> subjects.IsOwner:
+            return lambda user_id, id_: model.objects.filter(id=id_, user_id=user_id, deleted_at=None).exists()
+
+        subjects.register("room", owns(Room))
+        subjects.register("agent", owns(Agent))
+
+    def _say_what_is_over(self) -> None:
+        from billing import references
+        from sessions_app.models import Completion, Turn
+
+        def ended(model: type[Turn] | type[Completion], *running: str) -> references.IsOver:
+            def are_over(ids: Sequence[UUID]) -> set[UUID]:
+                return set(ids) - set(model.objects.filter(id__in=ids, status__in=running).values_list("id", flat=True))
+
+            return are_over
+
+        references.register("turn", ended(Turn, "queued", "running"))
+        references.register("completion", ended(Completion, "running"))

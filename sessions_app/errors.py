@@ -95,6 +95,7 @@ class TurnFailed(DomainError):
     title = "The provider failed"
     _STATUS = {
         "insufficient_credits": 402,
+        "spending_limit_reached": 402,
         "not_found": 404,
         "context_budget_exceeded": 422,
         "unknown_model_alias": 422,

@@ -215,6 +215,8 @@ class EstimateOut(serializers.Serializer[Any]):
     credits_first_call = serializers.CharField()
     available = serializers.CharField()
     would_be_refused = serializers.BooleanField()
+    # The code of the refusal.
+    refused_by = serializers.CharField(allow_null=True)
 
 
 class BillWeightsOut(serializers.Serializer[Any]):

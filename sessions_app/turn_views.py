@@ -36,6 +36,7 @@ from sessions_app.turns.heartbeats import with_heartbeats
 from sessions_app.turns.reading import answer, describe, gave_no_answer, turn_of
 from sessions_app.turns.turn import TurnRequest
 from sessions_app.turns.watching import replay, watch
+from users.api_keys import key_id_of
 
 _KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="1 to 255 printable ASCII characters"
@@ -48,6 +49,7 @@ ADMISSION = problems(
     "400 malformed_json",
     "401 not_authenticated",
     "402 insufficient_credits",
+    "402 spending_limit_reached",
     "404 not_found",
     "409 turn_in_progress",
     "409 idempotency_in_progress",
@@ -92,6 +94,7 @@ def _asked(request: Request, session_id: UUID, data: Mapping[str, Any]) -> TurnR
         model_alias_override=data.get("model_alias_override"),
         claim=claim_of(request),
         request_id=getattr(request._request, "request_id", ""),
+        api_key_id=key_id_of(request),
         in_background=wants_async(request) and request._request.path.endswith(("/turns", "/regenerate", "/resume")),
     )
 

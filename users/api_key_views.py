@@ -6,7 +6,7 @@ from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
-from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,19 +15,10 @@ from config.core.openapi import problems
 from config.core.paging import KeysetPagination
 from users import api_keys
 from users.models import ApiKey
-from users.permissions import caller
+from users.permissions import IsNoMachine, caller
 from users.serializers import ApiKeyInput, ApiKeyOutput, IssuedKeyOutput
 
 _REFUSED = ("401 not_authenticated", "401 token_invalid", "403 permission_denied")
-
-
-class IsNoMachine(BasePermission):
-    """A key makes and ends no keys: one that leaked must not outlive its revocation by another."""
-
-    message = "API keys are managed with a login, not with an API key."
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        return not isinstance(request.auth, ApiKey)
 
 
 class ApiKeysView(generics.GenericAPIView[ApiKey]):

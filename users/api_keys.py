@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
+from rest_framework.request import Request
 
 from config.core.errors import NotFound, ValidationFailed
 from users.models import ApiKey, User
@@ -66,3 +67,8 @@ def revoke(user: User, key_id: UUID) -> None:
 
 def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def key_id_of(request: Request) -> UUID | None:
+    """The key that a request was made with; None where it showed another kind of token."""
+    return request.auth.id if isinstance(request.auth, ApiKey) else None

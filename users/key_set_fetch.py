@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
-from threading import Timer
 from urllib.parse import urlsplit
+
+from config.core.deadlines import cut_after
 
 # From the connect to the last byte, however slowly they come.
 TIMEOUT_S = 3.0
@@ -49,24 +49,9 @@ def fetch(url: str) -> object:
 
 def _body(connection: http.client.HTTPConnection, *, target: str) -> bytes:
     connection.connect()
-    # The timeout of a socket is for one read; a server that sends a byte a second would keep us for ever.
-    deadline = Timer(TIMEOUT_S, _cut, [connection.sock])
-    deadline.daemon = True
-    deadline.start()
-    try:
+    with cut_after(TIMEOUT_S, connection.sock):
         connection.request("GET", target, headers=_HEADERS)
         response = connection.getresponse()
         if response.status != http.HTTPStatus.OK:
             raise FetchFailed(f"HTTP status {response.status}")
         return response.read(SIZE_MAX_BYTES + 1)
-    finally:
-        deadline.cancel()
-
-
-def _cut(sock: socket.socket) -> None:
-    """End a socket under its reader, which then sees the end of the stream."""
-    try:
-        sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        # Closed in the same moment.
-        return

@@ -7,11 +7,11 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from rest_framework.exceptions import NotAuthenticated
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from config.core.errors import AdminRequired, PermissionMissing
-from users.models import User
+from users.models import ApiKey, User
 
 
 def caller(request: Request) -> User:
@@ -48,6 +48,22 @@ class IsStaffOrAdmin(BasePermission):
         if not is_admin(request.user):
             raise AdminRequired
         return True
+
+
+class IsNoMachine(BasePermission):
+    """What an API key must not do: make a key that outlives its own revocation, or lift the limit that caps it."""
+
+    message = "This is done with a login, not with an API key."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return not isinstance(request.auth, ApiKey)
+
+
+class IsNoMachineToWrite(IsNoMachine):
+    """Reading is for keys, too."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return request.method in SAFE_METHODS or super().has_permission(request, view)
 
 
 def require_permission(request: Request, permission: str) -> None:

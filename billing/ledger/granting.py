@@ -1,7 +1,8 @@
-"""Credits that people give and correct: grants and adjustments; and the expiry of what was given."""
+"""Credits that people give, and the expiry of what was given."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -28,9 +29,12 @@ def grant(
     priority: int = 50,
     expires_at: datetime | None = None,
     campaign: str = "",
+    aliases: Sequence[str] = (),
     idempotency_key: str | None = None,
 ) -> UUID:
     """Add a lot of credits; returns the id of its entry. A lot of kind `purchase` is a `top_up` entry.
+
+    `aliases`: what the lot may pay for; empty for everything.
 
     Units:       credits, > 0, 8 places.
     Locks:       the wallet row.
@@ -38,7 +42,7 @@ def grant(
     Keeps:       L1, L9, L10.
     Raises:      ValidationFailed: out of range, or this campaign's beta grant exists already.
     """
-    lot = NewLot(uuid7(), kind, amount, priority, expires_at, campaign)
+    lot = NewLot(uuid7(), kind, amount, priority, expires_at, campaign, tuple(dict.fromkeys(aliases)))
     try:
         with joined_atomic():
             wallet = get_or_create_wallet(user_id=user_id)
@@ -55,36 +59,6 @@ def grant(
                 "This user has this campaign's beta grant already.", field="campaign", error_code="unique"
             ) from None
         raise
-
-
-def adjust(
-    *, user_id: UUID, amount: Decimal, reason: str, initiated_by: str, idempotency_key: str | None = None
-) -> UUID:
-    """Correct a balance by a signed amount.
-
-    Returns the id of the entry. A positive one makes a lot, a negative one burns lots.
-
-    Units:       credits, not 0, 8 places. A negative adjustment may overdraw: that is what correcting can mean.
-    Locks:       the wallet row.
-    Idempotent:  by the caller's idempotency key.
-    Keeps:       L1, L4, L9, L10.
-    Raises:      ValidationFailed: zero or out of range.
-    """
-    if amount == 0:
-        raise ValidationFailed("An adjustment moves something.", field="amount")
-    with joined_atomic():
-        wallet = get_or_create_wallet(user_id=user_id)
-        now, lots, _ = read_holdings(wallet, None)
-        posting = Posting(wallet=wallet, lots=lots, now=now)
-        if amount > 0:
-            lot = NewLot(uuid7(), "adjustment", amount)
-            entry = posting.credit(lot, kind="adjustment", reference=Reference("grant", lot.id), reason=reason,
-                                   initiated_by=initiated_by, idempotency_key=idempotency_key)  # fmt: skip
-        else:
-            entry = posting.debit(-amount, kind="adjustment", reference=Reference("adjustment", uuid7()), reason=reason,
-                                  initiated_by=initiated_by, idempotency_key=idempotency_key)  # fmt: skip
-        write(posting)
-        return entry.id
 
 
 def expire_lots(*, user_id: UUID) -> int:

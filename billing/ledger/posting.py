@@ -36,6 +36,11 @@ def burning_order(lot: Lot) -> tuple[int, datetime, datetime, UUID]:
     return (lot.priority, lot.expires_at or _NEVER, lot.created_at, lot.id)
 
 
+def in_turn(lots: Iterable[Lot], model_alias: str | None) -> list[Lot]:
+    """Lots in their order of burning, as a call of this alias burns them: those meant for it before the others."""
+    return sorted(lots, key=lambda lot: not lot.pays_for(model_alias))
+
+
 class Posting:
     """A wallet in the course of one transaction.
 
@@ -62,6 +67,9 @@ class Posting:
     def next_expiry_at(self) -> datetime | None:
         return min((lot.expires_at for lot in self.lots if lot.remaining > 0 and lot.expires_at), default=None)
 
+    def has_scoped_lots(self) -> bool:
+        return any(lot.aliases for lot in self.lots if lot.remaining > 0)
+
     def credit(self, lot: NewLot, *, kind: EntryKind, reference: Reference, reason: str, initiated_by: str,
                idempotency_key: str | None = None) -> Entry:  # fmt: skip
         """Add a lot.
@@ -71,19 +79,54 @@ class Posting:
         repaid = min(lot.amount, max(ZERO, -self.balance))
         entry = self._entry(kind=kind, amount=lot.amount, reference=reference, grant_id=lot.id, reason=reason,
                             initiated_by=initiated_by, idempotency_key=idempotency_key)  # fmt: skip
-        fresh = Lot(lot.id, lot.amount, lot.priority, lot.expires_at, self.now)
-        self.changes.lots_made.append(lot)
-        self.lots = sorted([*self.lots, fresh], key=burning_order)
-        self._allocate(entry, fresh, repaid)
+        self._allocate(entry, self._new(lot), repaid)
+        return entry
+
+    def refund(self, amount: Decimal, *, reference: Reference, returns: Iterable[tuple[Lot, Decimal]], instead: NewLot,
+               reason: str, initiated_by: str, idempotency_key: str | None = None) -> Entry:  # fmt: skip
+        """Give `amount` (> 0) back: to an overdraft first, then to the lots that paid, each up to its part.
+
+        `returns`: those lots, with what each may get. What none of them can take, because it has expired or was voided
+        or nothing but an overdraft paid, becomes the lot `instead`, whose amount is set here.
+        """
+        to_lots = max(ZERO, self.balance + amount) - max(ZERO, self.balance)
+        returned = []
+        for lot, most in returns:
+            part = min(most, to_lots)
+            if part > 0:
+                returned.append((lot, part))
+                to_lots -= part
+        entry = self._entry(kind="refund", amount=amount, reference=reference, reason=reason, initiated_by=initiated_by,
+                            idempotency_key=idempotency_key, grant_id=instead.id if to_lots > 0 else None)  # fmt: skip
+        for lot, part in returned:
+            self._allocate(entry, lot, -part)
+            if lot not in self.lots:
+                self.lots.append(lot)
+        if to_lots > 0:
+            self._new(replace(instead, amount=to_lots))
+        self.lots.sort(key=burning_order)
+        return entry
+
+    def void(self, lot: Lot, *, reason: str, initiated_by: str, idempotency_key: str | None = None) -> Entry:
+        """Take what remains of a lot (> 0) out of the wallet, held or not."""
+        entry = self._entry(kind="adjustment", amount=-lot.remaining, reference=Reference("void", lot.id),
+                            grant_id=lot.id, reason=reason, initiated_by=initiated_by,
+                            idempotency_key=idempotency_key)  # fmt: skip
+        self._allocate(entry, lot, lot.remaining)
+        self.changes.voided.add(lot.id)
         return entry
 
     def debit(self, amount: Decimal, *, kind: EntryKind, reference: Reference, reason: str, initiated_by: str,
-              event_id: UUID | None = None, idempotency_key: str | None = None) -> Entry:  # fmt: skip
-        """Take `amount` (> 0) out of the lots in their order; what they do not cover overdraws the wallet."""
+              event_id: UUID | None = None, idempotency_key: str | None = None,
+              model_alias: str | None = None) -> Entry:  # fmt: skip
+        """Take `amount` (> 0) out of the lots in their order; what they do not cover overdraws the wallet.
+
+        Lots that are not meant for this alias come last: before the wallet is overdrawn, never before the others.
+        """
         entry = self._entry(kind=kind, amount=-amount, reference=reference, event_id=event_id, reason=reason,
                             initiated_by=initiated_by, idempotency_key=idempotency_key)  # fmt: skip
         owed = amount
-        for lot in self.lots:
+        for lot in in_turn(self.lots, model_alias):
             burnt = min(lot.remaining, owed)
             self._allocate(entry, lot, burnt)
             owed -= burnt
@@ -115,8 +158,15 @@ class Posting:
         self.held += after - before
         self.changes.hold = change
 
+    def _new(self, lot: NewLot) -> Lot:
+        fresh = Lot(lot.id, lot.amount, lot.priority, lot.expires_at, self.now, lot.aliases)
+        self.changes.lots_made.append(lot)
+        self.lots = sorted([*self.lots, fresh], key=burning_order)
+        return fresh
+
     def _allocate(self, entry: Entry, lot: Lot, amount: Decimal) -> None:
-        if amount <= 0:
+        """`amount` < 0 gives back to the lot."""
+        if amount == 0:
             return
         lot.remaining -= amount
         self.touched.add(lot.id)

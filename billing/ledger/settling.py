@@ -10,6 +10,7 @@ from django.db import transaction
 
 from billing import metrics
 from billing.errors import HoldClosed
+from billing.ledger import counting
 from billing.ledger.posting import Posting
 from billing.ledger.states import HoldChange, HoldState, MeteredCall, Reference, Settlement
 from billing.ledger.wallets import get_or_create_wallet
@@ -30,7 +31,7 @@ def settle(
     Units:       credits at 8 places (debits) and 4 places (events).
     Locks:       the wallet row (the caller may hold its turn's row: turn → wallet).
     Idempotent:  on reference: once the hold is closed, the stored outcome is returned and nothing is written.
-    Keeps:       L1, L2, L3, L6, L9, L10.
+    Keeps:       L1, L2, L3, L6, L9, L10, L11.
     Raises:      HoldClosed when the reference has no hold at all.
     """
     with joined_atomic():
@@ -43,7 +44,12 @@ def settle(
         posting = Posting(wallet=wallet, lots=lots, now=now)
         charged = ZERO
         for call in calls:
-            event = event_row(call, pricing_version=pricing_version, pricing_revision=pricing_revision)
+            event = event_row(
+                call,
+                api_key_id=hold.place.api_key_id,
+                pricing_version=pricing_version,
+                pricing_revision=pricing_revision,
+            )
             if call.rated.credits_charged > 0 and charged + call.rated.credits_charged > hold.amount:
                 event["usage_flags"].append("charge_above_hold")
             posting.changes.events.append(event)
@@ -56,6 +62,7 @@ def settle(
                     reason=call.purpose,
                     initiated_by=str(user_id),
                     event_id=call.event_id,
+                    model_alias=call.model_alias,
                 )
         posting.change_hold(hold, HoldChange(hold.id, "settled", hold.amount))
         posting.expire()
@@ -64,6 +71,8 @@ def settle(
             hold.id, "settled" if charged > 0 else "released", hold.amount, charged, posting.balance
         )
         write(posting)
+        if wallet.has_limits:
+            counting.count(wallet, reference, calls=calls, place=hold.place, now=now)
         settlement = Settlement(charged, posting.balance, hold.amount, settled_now=True)
         # Robust: what is billed is billed, whatever counting it may come to.
         transaction.on_commit(

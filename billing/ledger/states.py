@@ -23,6 +23,23 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A part of a hold: at most so many credits for calls of this alias, in the name of this agent (if any)."""
+
+    model_alias: str
+    amount: Decimal
+    agent_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a piece of work is spent: in a room, with an API key. Both may be unknown."""
+
+    room_id: UUID | None = None
+    api_key_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WalletState:
     """A wallet row, read under its lock."""
 
@@ -33,17 +50,24 @@ class WalletState:
     last_seq: int
     last_hash: str
     next_expiry_at: datetime | None
+    has_scoped_lots: bool = False
+    has_limits: bool = False
 
 
 @dataclass(slots=True)
 class Lot:
-    """A grant that still has something to burn."""
+    """A grant that still has something to burn. `aliases`: what it may pay for; empty for everything."""
 
     id: UUID
     remaining: Decimal
     priority: int
     expires_at: datetime | None
     created_at: datetime
+    aliases: tuple[str, ...] = ()
+
+    def pays_for(self, model_alias: str | None) -> bool:
+        """Whether it may pay for a call of this alias; what is no call is paid by any lot."""
+        return not self.aliases or model_alias is None or model_alias in self.aliases
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +78,7 @@ class NewLot:
     priority: int = 50
     expires_at: datetime | None = None
     campaign: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +88,29 @@ class HoldState:
     status: str
     charged: Decimal | None
     balance_after: Decimal | None
+    place: Place = Place()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHold:
+    """What another piece of work reserves of the same wallet."""
+
+    shares: tuple[Share, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A spending limit as it stands: `spent` since `period_start`, in days or months of `tz`."""
+
+    id: UUID
+    subject: str
+    subject_id: UUID
+    period: str
+    amount: Decimal
+    tz: str
+    spent: Decimal
+    period_start: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +194,8 @@ class HoldChange:
     amount: Decimal
     charged: Decimal | None = None
     balance_after: Decimal | None = None
+    # None leaves what it is made up of as it is.
+    shares: tuple[Share, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -157,3 +207,4 @@ class Changes:
     entries: list[Entry] = field(default_factory=list)
     allocations: list[Allocation] = field(default_factory=list)
     hold: HoldChange | None = None
+    voided: set[UUID] = field(default_factory=set)

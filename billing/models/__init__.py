@@ -6,14 +6,22 @@ User, room, session and turn ids are plain UUIDs: no foreign key leads out of bi
 everything else.
 """
 
-from billing.models.checks import LedgerCheck
-from billing.models.enforcement import Enforcement, EnforcementOverride
+from billing.models.alerts import Alert, AlertDelivery, AlertPreference, WebhookEndpoint
+from billing.models.checks import LedgerAnchor, LedgerCheck, LedgerCheckpoint
+from billing.models.costs import CostDay, CostFinding
+from billing.models.enforcement import Enforcement, EnforcementOverride, ShadowRefusal, UserEnforcement
 from billing.models.entries import CreditAllocation, CreditTransaction
 from billing.models.events import LLMCallEvent
 from billing.models.holds import CreditHold
+from billing.models.limits import SpendingLimit
 from billing.models.wallets import CreditGrant, CreditWallet
 
 __all__ = [
+    "Alert",
+    "AlertDelivery",
+    "AlertPreference",
+    "CostDay",
+    "CostFinding",
     "CreditAllocation",
     "CreditGrant",
     "CreditHold",
@@ -22,5 +30,11 @@ __all__ = [
     "Enforcement",
     "EnforcementOverride",
     "LLMCallEvent",
+    "LedgerAnchor",
     "LedgerCheck",
+    "LedgerCheckpoint",
+    "ShadowRefusal",
+    "SpendingLimit",
+    "UserEnforcement",
+    "WebhookEndpoint",
 ]

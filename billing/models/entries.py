@@ -72,7 +72,10 @@ class CreditTransaction(models.Model):
 
 
 class CreditAllocation(models.Model):
-    """Which lot paid how much of which entry. A lot's `remaining` is its amount less its allocations. Append-only."""
+    """Which lot paid how much of which entry; negative where a refund gives back to the lot.
+
+    A lot's `remaining` is its amount less its allocations. Append-only.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     entry = models.ForeignKey(CreditTransaction, on_delete=models.PROTECT, related_name="+", db_index=False)
@@ -83,7 +86,9 @@ class CreditAllocation(models.Model):
         db_table = "credit_allocations"
         constraints = [
             models.UniqueConstraint(fields=["entry", "grant"], name="allocation_once_per_entry_and_lot"),
-            models.CheckConstraint(condition=Q(amount__gt=0, amount__lte=LARGEST), name="allocation_positive"),
+            models.CheckConstraint(
+                condition=Q(amount__range=(-LARGEST, LARGEST)) & ~Q(amount=0), name="allocation_moves_something"
+            ),
         ]
         triggers = [triggers.append_only(), triggers.never_truncated()]
 

@@ -43,6 +43,8 @@ class LLMCallEvent(models.Model):
     turn_id = models.UUIDField(null=True)
     step_id = models.UUIDField(null=True)
     agent_id = models.UUIDField(null=True)
+    # The key that the caller showed, where it was one of ours.
+    api_key_id = models.UUIDField(null=True)
     purpose = models.CharField(max_length=16, choices=Purpose.choices)
     provider = models.CharField(max_length=64)
     model_alias = models.CharField(max_length=64)

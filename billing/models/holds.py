@@ -30,6 +30,11 @@ class CreditHold(models.Model):
     reference_type = models.CharField(max_length=32)
     reference_id = models.UUIDField()
     amount = credits_field()
+    # What it is made up of, `[[alias, agent id or null, amount], …]`, and where it is spent: what scoped lots and
+    # spending limits go by.
+    shares = models.JSONField(default=list, db_default=[])
+    room_id = models.UUIDField(null=True)
+    api_key_id = models.UUIDField(null=True)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.OPEN)
     charged = credits_field(null=True)
     balance_after = credits_field(null=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -21,6 +22,9 @@ class CreditWallet(models.Model):
     last_seq = models.BigIntegerField(default=0)
     last_hash = models.CharField(max_length=64)
     next_expiry_at = models.DateTimeField(null=True)
+    # What opening a turn has to look at besides balance and held; most wallets have neither.
+    has_scoped_lots = models.BooleanField(default=False, db_default=False)
+    has_limits = models.BooleanField(default=False, db_default=False)
     updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -56,6 +60,9 @@ class CreditGrant(models.Model):
     priority = models.SmallIntegerField(default=50)
     expires_at = models.DateTimeField(null=True)
     campaign = models.CharField(max_length=64, default="", blank=True)
+    # What the lot may pay for; empty: everything.
+    aliases = ArrayField(models.CharField(max_length=64), default=list, db_default=[], blank=True)
+    voided_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
 
     class Meta:
@@ -66,6 +73,7 @@ class CreditGrant(models.Model):
                 condition=Q(remaining__gte=0, remaining__lte=models.F("amount")), name="grant_remaining_within_amount"
             ),
             models.CheckConstraint(condition=Q(priority__range=(0, 100)), name="grant_priority_range"),
+            models.CheckConstraint(condition=Q(voided_at__isnull=True) | Q(remaining=0), name="grant_voided_is_empty"),
             models.UniqueConstraint(
                 fields=["user_id", "campaign"],
                 condition=Q(kind="beta") & ~Q(campaign=""),

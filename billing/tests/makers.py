@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from billing import ledger
-from billing.ledger import MeteredCall, Reference, Settlement
+from billing.ledger import MeteredCall, Place, Reference, Settlement, Share
 from config.core.ids import uuid7
 from pricing import cache
 from pricing.rating import TokenPools, rate
@@ -63,9 +63,17 @@ def make_call(
     return MeteredCall(**(values | fields))
 
 
-def make_hold(user_id: UUID, amount: str, *, enforcement: Any = "hard") -> Reference:
+def share(amount: str, alias: str = "gpt-4o-mini", agent_id: UUID | None = None) -> Share:
+    return Share(alias, credits(amount), agent_id)
+
+
+def make_hold(
+    user_id: UUID, amount: str, *, enforcement: Any = "hard", alias: str = "gpt-4o-mini", agent_id: UUID | None = None,
+    place: Place = Place(),
+) -> Reference:  # fmt: skip
     reference = Reference("turn", uuid7())
-    ledger.place_hold(user_id=user_id, reference=reference, amount=credits(amount), enforcement=enforcement)
+    shares = [share(amount, alias, agent_id)]
+    ledger.place_hold(user_id=user_id, reference=reference, shares=shares, enforcement=enforcement, place=place)
     return reference
 
 

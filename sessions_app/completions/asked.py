@@ -42,6 +42,7 @@ class CompletionRequest:
     streams: bool = False
     includes_usage: bool = False
     claim: Claim | None = None
+    api_key_id: UUID | None = None
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})
@@ -138,7 +139,7 @@ class CompletionIn(ClosedSerializer):
         return attrs
 
 
-def read(data: Any, *, user_id: UUID, claim: Claim | None) -> CompletionRequest:
+def read(data: Any, *, user_id: UUID, claim: Claim | None, api_key_id: UUID | None = None) -> CompletionRequest:
     """Raises: DRF's ValidationError."""
     body = CompletionIn(data=data)
     body.is_valid(raise_exception=True)
@@ -159,4 +160,5 @@ def read(data: Any, *, user_id: UUID, claim: Claim | None) -> CompletionRequest:
         streams=asked.get("stream", False),
         includes_usage=asked.get("stream_options", {}).get("include_usage", False),
         claim=claim,
+        api_key_id=api_key_id,
     )

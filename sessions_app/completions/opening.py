@@ -12,7 +12,7 @@ from django.db import OperationalError
 
 from billing import enforcement, ledger
 from billing.errors import InsufficientCredits, WalletBusy
-from billing.ledger import Reference
+from billing.ledger import Place, Reference, Share
 from config.core import idempotency
 from config.core.ids import uuid7
 from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, retrying, sqlstate
@@ -57,8 +57,8 @@ def open_completion(request: CompletionRequest) -> OpenedCompletion | Completion
     Locks:       completion (inserted) → wallet.
     Idempotent:  on (caller, key): a replay is looked up before the balance.
     Keeps:       L2, L5.
-    Raises:      UnknownModelAlias, ContextBudgetExceeded, InsufficientCredits, IdempotencyKeyReused, WalletBusy.
-                 Nothing is written then.
+    Raises:      UnknownModelAlias, ContextBudgetExceeded, InsufficientCredits, SpendingLimitReached,
+                 IdempotencyKeyReused, WalletBusy. Nothing is written then.
     """
     found = idempotency.find(request.claim)
     if found is not None:
@@ -93,8 +93,9 @@ def _open(opened: OpenedCompletion, hold: Decimal) -> tuple[Completion, bool]:
         ledger.place_hold(
             user_id=opened.request.user_id,
             reference=opened.reference,
-            amount=hold,
-            enforcement=enforcement.current(),
+            shares=[Share(opened.price.model_alias, hold)],
+            enforcement=enforcement.current(user_id=opened.request.user_id),
+            place=Place(api_key_id=opened.request.api_key_id),
         )
         return opened.id
 
@@ -133,7 +134,7 @@ def _with_alternatives(
         for price in book.models.values()
         if find_price(book, price.model_alias)
         and input_tokens + opened.output_tokens <= price.context_tokens
-        and most(input_tokens, opened.output_tokens, price, book) <= available
+        and most(input_tokens, opened.output_tokens, price, book) <= refusal.available_for(price.model_alias)
     ]
     tokens = affordable_output_tokens(
         credits=available, input_tokens=input_tokens, multiplier=opened.price.multiplier, weights=book.weights

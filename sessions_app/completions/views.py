@@ -33,6 +33,7 @@ from sessions_app.models import Completion
 from sessions_app.turn_views import EventStreamRenderer
 from sessions_app.turns.heartbeats import HEARTBEAT, HEARTBEAT_S
 from sessions_app.turns.registry import registry
+from users.api_keys import key_id_of
 
 _KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="1 to 255 printable ASCII characters"
@@ -44,6 +45,7 @@ _REFUSED = problems(
     "400 malformed_json",
     *_UNKNOWN_CALLER,
     "402 insufficient_credits",
+    "402 spending_limit_reached",
     "409 idempotency_in_progress",
     "409 wallet_busy",
     "413 request_too_large",
@@ -112,7 +114,9 @@ class ChatCompletionsView(_OpenAIErrors, AsyncAPIView):
         """Authenticate, parse and open in one hop. A client that hangs up meanwhile leaves no call without a runner."""
 
         def unit() -> OpenedCompletion | _Replay:
-            wanted = asked.read(request.data, user_id=caller_id(request), claim=claim_of(request))
+            wanted = asked.read(
+                request.data, user_id=caller_id(request), claim=claim_of(request), api_key_id=key_id_of(request)
+            )
             opened = open_completion(wanted)
             if isinstance(opened, OpenedCompletion):
                 return opened

@@ -72,8 +72,9 @@ class Asker:
             return NotAsked()
         if result is None:
             if self.caller.refusal is not None:
-                self.caller.warn(OUT_OF_CREDITS, f"The credits do not cover a further call. {self.caller.refusal}")
-                self.report.stopped_by = OUT_OF_CREDITS
+                code, detail = self.caller.refusal.code, self.caller.refusal.detail
+                self.caller.warn(code, f"A further call was not made. {detail}")
+                self.report.stopped_by = code
         elif question.purpose in SPOKEN and result.status != "success":
             self.report.shortfalls.append(result.failure.code if result.failure else result.status)
         return result
@@ -132,8 +133,9 @@ class Asker:
                 # It reads less than its context promised, because nobody counts its tokens: the failure stands.
                 break
             if again is None:
-                refusal = f"{asked} failed, and {fallback} would cost more. {self.caller.refusal}"
-                self.caller.warn(OUT_OF_CREDITS, refusal)
+                if self.caller.refusal is not None:
+                    code, detail = self.caller.refusal.code, self.caller.refusal.detail
+                    self.caller.warn(code, f"{asked} failed, and {fallback} would cost more. {detail}")
                 break
             metrics.fallback_used(asked=asked, used=fallback)
             asked, result = fallback, again
@@ -211,7 +213,7 @@ class Asker:
     def _took_notes(self, due: SummaryDue, result: ChatResult | None) -> str:
         """Let the notes stand for what they were made of. Returns why they cannot, or an empty string."""
         if result is None:
-            return OUT_OF_CREDITS
+            return self.caller.refusal.code if self.caller.refusal else OUT_OF_CREDITS
         notes = summarising.parse(result.text) if result.status == "success" else None
         if notes is None:
             return why_not(self.caller.meter.steps)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import structlog
 
 from billing import ledger
-from billing.errors import HoldClosed, InsufficientCredits
-from billing.ledger import MeteredCall
+from billing.errors import HoldClosed, InsufficientCredits, SpendingLimitReached
+from billing.ledger import MeteredCall, Share
 from config.core.money import ledger_text, usage_text
 from config.core.transactions import joined_atomic, patiently, retrying
 from pricing.price_book import ModelPrice
@@ -63,8 +62,8 @@ class Caller:
         self.meter = meter
         self.events = events
         self.report = report
-        # Why the last call was not made: the wallet's refusal.
-        self.refusal: str | None = None
+        # Why the last call was not made: the wallet's refusal, or a limit's.
+        self.refusal: Warning | None = None
         # Set while no call is under way: a stopped run waits for its last call to reach the meter before it settles.
         self.quiet = asyncio.Event()
         self.quiet.set()
@@ -85,7 +84,9 @@ class Caller:
             needed = most(option.input_tokens, option.output_tokens, price, self.turn.prepared.book)
             step = self.meter.begin(option.speaker, purpose=option.purpose, context=option.context)
             # The first step was journaled, and held for, by opening.
-            if (is_first and self._held is not None and needed <= self._held) or await self._reserve(needed):
+            if (is_first and self._held is not None and needed <= self._held) or await self._reserve(
+                Share(price.model_alias, needed, option.speaker.agent_id), purpose=option.purpose
+            ):
                 return await self._made(step, price, option)
             self.meter.forget(step)
         return None
@@ -95,10 +96,14 @@ class Caller:
         self.report.warnings.append(Warning(code, detail))
         self.events.emit("warning", {"code": code, "detail": detail})
 
-    async def _reserve(self, next_call: Decimal) -> bool:
+    async def _reserve(self, next_call: Share, *, purpose: Purpose) -> bool:
         """Journal what has finished and what begins, and extend the hold to cover it: one small transaction."""
         steps = self.meter.unjournaled()
-        needed = self.meter.charged + next_call
+        shares = [*self.meter.charged(), next_call]
+        enforcement = self.turn.prepared.enforcement
+        if enforcement == "warn" and purpose == "summary":
+            # Notes and titles are left out where they cannot be paid: no turn would have ended for them.
+            enforcement = "off"
 
         def unit() -> None:
             with joined_atomic():
@@ -107,8 +112,8 @@ class Caller:
                 ledger.extend_hold(
                     user_id=self.turn.request.user_id,
                     reference=self.turn.reference,
-                    amount=needed,
-                    enforcement=self.turn.prepared.enforcement,
+                    shares=shares,
+                    enforcement=enforcement,
                 )
 
         self.refusal = None
@@ -116,8 +121,8 @@ class Caller:
             await patiently(lambda: retrying(unit), patience_s=_RESERVE_PATIENCE_S)
         except HoldClosed:
             raise TurnLost from None
-        except InsufficientCredits as refusal:
-            self.refusal = refusal.detail
+        except (InsufficientCredits, SpendingLimitReached) as refusal:
+            self.refusal = Warning(refusal.code, refusal.detail)
             return False
         self.meter.journaled(steps)
         return True

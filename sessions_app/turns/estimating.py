@@ -7,7 +7,9 @@ from typing import Any
 
 from django.conf import settings
 
-from billing import ledger, reports
+from billing import ledger
+from billing.errors import SpendingLimitReached
+from billing.ledger import Place
 from config.core.money import ZERO, ledger_text
 from sessions_app.context import titling
 from sessions_app.context.conversation import Notes, Utterance, as_read_by, as_summary, explains_marks
@@ -29,19 +31,25 @@ _HEARD = (Utterance("", "", ""),)
 
 
 def estimate(request: TurnRequest) -> dict[str, Any]:
-    """`{"credits_max", "credits_first_call", "available", "would_be_refused"}`.
+    """`{"credits_max", "credits_first_call", "available", "would_be_refused", "refused_by"}`: the gate's own numbers.
 
     Raises as opening does, but for money.
     """
     prepared = plan_only(request)
-    # A first look makes the wallet with its welcome grant, as opening would.
-    ledger.get_or_create_wallet(user_id=request.user_id)
-    available = reports.wallet_summary(user_id=request.user_id).available
+    preview = ledger.preview_hold(
+        user_id=request.user_id,
+        shares=[prepared.first_share],
+        place=Place(prepared.room_id, request.api_key_id),
+    )
+    refuses = isinstance(preview.refusal, SpendingLimitReached) or (
+        preview.refusal is not None and prepared.enforcement == "hard"
+    )
     return {
         "credits_max": ledger_text(_most(request, prepared)),
         "credits_first_call": ledger_text(prepared.first_hold),
-        "available": ledger_text(available),
-        "would_be_refused": prepared.enforcement == "hard" and available < prepared.first_hold,
+        "available": ledger_text(preview.available),
+        "would_be_refused": refuses,
+        "refused_by": preview.refusal.code if preview.refusal is not None and refuses else None,
     }
 
 

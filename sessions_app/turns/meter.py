@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from billing.ledger import MeteredCall
+from billing.ledger import MeteredCall, Share
 from config.core.ids import uuid7
 from config.core.money import ZERO
 from pricing.price_book import ModelPrice, PriceBook
@@ -76,10 +76,13 @@ class Meter:
         self._first_step_id = first_step_id
         self._journaled: dict[UUID, str] = {}
 
-    @property
-    def charged(self) -> Decimal:
-        """Credits that the finished calls cost, 8 places."""
-        return sum((call.rated.credits_charged for call in self.calls), ZERO)
+    def charged(self) -> list[Share]:
+        """What the finished calls cost, by alias and agent."""
+        sums: dict[tuple[str, UUID | None], Decimal] = {}
+        for call in self.calls:
+            key = (call.model_alias, call.agent_id)
+            sums[key] = sums.get(key, ZERO) + call.rated.credits_charged
+        return [Share(alias, amount, agent_id) for (alias, agent_id), amount in sums.items() if amount > 0]
 
     def begin(self, speaker: Speaker, *, purpose: str, context: dict[str, Any] | None = None) -> StepRow:
         index = len(self.steps) + 1

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import TypeVar
 from uuid import UUID, uuid4
 
 from django.db import IntegrityError, OperationalError, transaction
 
 from billing import ledger
-from billing.errors import InsufficientCredits, WalletBusy
+from billing.errors import InsufficientCredits, SpendingLimitReached, WalletBusy
+from billing.ledger import Share
 from config.core.idempotency import UNIQUE_CONSTRAINT
 from config.core.ids import uuid7
 from config.core.money import ZERO
@@ -42,8 +42,9 @@ def open_turn(request: TurnRequest, *, recover: Callable[[UUID], bool]) -> Opene
     Locks:       turn (inserted) → wallet.
     Idempotent:  on (caller, key): a replay is looked up before anything else, the balance above all.
     Keeps:       L2, L5.
-    Raises:      NotFound, TurnInProgress, InsufficientCredits, UnknownModelAlias, NoRoomAgents, NoValidTaggedAgents,
-                 ContextBudgetExceeded, IdempotencyKeyReused, TurnNotRegenerable, WalletBusy. Nothing is written then.
+    Raises:      NotFound, TurnInProgress, InsufficientCredits, SpendingLimitReached, UnknownModelAlias, NoRoomAgents,
+                 NoValidTaggedAgents, ContextBudgetExceeded, IdempotencyKeyReused, TurnNotRegenerable, WalletBusy.
+                 Nothing is written then.
     """
     return counted_exactly(lambda exact: _open_patiently(request, exact, recover))
 
@@ -103,26 +104,28 @@ def _held(turn: OpenedTurn) -> OpenedTurn:
         try:
             # A savepoint: what the wallet refuses must not take the opened turn with it.
             with transaction.atomic():
-                _place(turn, prepared.summary_hold + prepared.first_hold)
-        except InsufficientCredits:
-            given_up = replace(prepared, summary=None, summary_hold=ZERO, summary_fallback="insufficient_credits")
+                _place(turn, prepared.summary_share, prepared.first_share)
+        except (InsufficientCredits, SpendingLimitReached) as refusal:
+            given_up = replace(prepared, summary=None, summary_hold=ZERO, summary_fallback=refusal.code)
             turn = replace(turn, prepared=given_up)
             opening_rows.give_up_summary(turn)
         else:
             return turn
     try:
-        _place(turn, prepared.first_hold)
+        _place(turn, prepared.first_share)
     except InsufficientCredits as refusal:
         raise _with_alternatives(refusal, prepared) from None
     return turn
 
 
-def _place(turn: OpenedTurn, amount: Decimal) -> None:
+def _place(turn: OpenedTurn, *shares: Share) -> None:
     ledger.place_hold(
         user_id=turn.request.user_id,
         reference=turn.reference,
-        amount=amount,
+        shares=shares,
         enforcement=turn.prepared.enforcement,
+        place=turn.place,
+        essential=shares[-1:],
     )
 
 
@@ -159,7 +162,7 @@ def _with_alternatives(refusal: InsufficientCredits, prepared: Prepared) -> Insu
         for price in book.models.values()
         if find_price(book, price.model_alias)
         and window.input_tokens < price.context_tokens
-        and hold_for(window, price, book) <= refusal.available
+        and hold_for(window, price, book) <= refusal.available_for(price.model_alias)
     ]
     asked = price_of(book, asks.first(prepared.plan).speaker.model_alias)
     tokens = affordable_output_tokens(

@@ -31,6 +31,7 @@ _DETAILS = {
     "internal_error": "Something went wrong on our side.",
     "turn_interrupted": "The process that ran this turn ended; finished calls are billed and kept.",
     "insufficient_credits": "The credits do not cover a further call.",
+    "spending_limit_reached": "A spending limit does not allow a further call.",
 }
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from billing.ledger import Reference
+from billing.ledger import Place, Reference, Share
 from billing.ledger.states import Enforcement
 from config.core.idempotency import Claim
 from pricing.price_book import PriceBook
 from sessions_app.context.conversation import Conversation
 from sessions_app.context.summarising import SummaryDue
 from sessions_app.context.window import Window
+from sessions_app.orchestration import asks
 from sessions_app.turns.planning import Plan
 
 
@@ -22,6 +23,7 @@ class TurnRequest:
 
     `max_output_tokens` is per answer. `regenerates`: the session's last turn, which this one is to take the place of.
     `continues`: the interrupted turn whose remaining agents are to speak. `in_background`: a worker is to run it.
+    `api_key_id`: the key that the caller showed.
     """
 
     user_id: UUID
@@ -34,6 +36,7 @@ class TurnRequest:
     regenerates: UUID | None = None
     continues: UUID | None = None
     in_background: bool = False
+    api_key_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,17 @@ class Prepared:
     next_turn_index: int
     is_untitled: bool
 
+    @property
+    def first_share(self) -> Share:
+        """The hold for the first call that the turn cannot do without."""
+        speaker = asks.first(self.plan).speaker
+        return Share(speaker.model_alias, self.first_hold, speaker.agent_id)
+
+    @property
+    def summary_share(self) -> Share:
+        writer = self.plan.housekeeper
+        return Share(writer.model_alias, self.summary_hold, writer.agent_id)
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedTurn:
@@ -75,6 +89,11 @@ class OpenedTurn:
     @property
     def reference(self) -> Reference:
         return Reference("turn", self.id)
+
+    @property
+    def place(self) -> Place:
+        """Where it is spent."""
+        return Place(self.prepared.room_id, self.request.api_key_id)
 
 
 @dataclass(frozen=True, slots=True)

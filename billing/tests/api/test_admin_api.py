@@ -116,7 +116,7 @@ def test_a_bad_adjustment_is_refused_and_nothing_moves(staff, alice, amount):
         {"amount": "1", "reason": ""},
         {"amount": "1", "reason": "x" * 501},
         {"amount": "1", "reason": "nul\x00"},
-        {"amount": "1", "reason": "x", "kind": "refund"},
+        {"amount": "1", "reason": "x", "kind": "adjustment"},
         {"amount": "1", "reason": "x", "priority": 101},
         {"amount": "1", "reason": "x", "priority": -1},
         {"amount": "1", "reason": "x", "expires_at": "2001-01-01T00:00:00Z"},

@@ -38,6 +38,7 @@ def test_a_wallet_shows_strings_with_eight_places(settings):
         "available": "8.00000000",
         "low_balance": False,
         "enforcement": "hard",
+        "next_expiry": None,
     }
     assert [(grant["kind"], grant["amount"], grant["remaining"], grant["priority"]) for grant in grants] == [
         ("promo", "10.00000000", "9.50000000", 50)

@@ -57,7 +57,7 @@ def ledgers():
 def test_an_undamaged_ledger_exits_0(ledgers):
     code, report = check_ledger()
     assert code == 0
-    assert report == "2 wallets checked: every invariant holds (L1-L10)\n"
+    assert report == "2 wallets, 8 entries checked: every invariant holds (L1-L11)\n"
 
 
 FIRST_EVENT = "WHERE user_id = %(alice)s AND input_tokens_fresh = 10"

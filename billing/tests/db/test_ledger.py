@@ -14,7 +14,7 @@ from billing import ledger
 from billing.errors import HoldClosed, InsufficientCredits
 from billing.ledger import Reference
 from billing.models import CreditAllocation, CreditGrant, CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
-from billing.tests.makers import charge, credits, make_call, make_hold, make_wallet, settle
+from billing.tests.makers import charge, credits, make_call, make_hold, make_wallet, settle, share
 from config.core.errors import ValidationFailed
 from config.core.ids import uuid7
 from pricing.rating import TokenPools
@@ -149,11 +149,11 @@ def test_softer_modes_hold_and_refuse_nothing(enforcement):
 def test_a_hold_grows_and_never_shrinks():
     user_id = make_wallet("5")
     reference = make_hold(user_id, "1")
-    ledger.extend_hold(user_id=user_id, reference=reference, amount=credits("3"), enforcement="hard")
-    ledger.extend_hold(user_id=user_id, reference=reference, amount=credits("2"), enforcement="hard")
+    ledger.extend_hold(user_id=user_id, reference=reference, shares=[share("3")], enforcement="hard")
+    ledger.extend_hold(user_id=user_id, reference=reference, shares=[share("2")], enforcement="hard")
     assert wallet_of(user_id).held == Decimal(3)
     with pytest.raises(InsufficientCredits), transaction.atomic():
-        ledger.extend_hold(user_id=user_id, reference=reference, amount=credits("5.00000001"), enforcement="hard")
+        ledger.extend_hold(user_id=user_id, reference=reference, shares=[share("5.00000001")], enforcement="hard")
     assert wallet_of(user_id).held == Decimal(3)
 
 
@@ -162,7 +162,7 @@ def test_a_closed_hold_cannot_be_extended():
     reference = make_hold(user_id, "1")
     settle(user_id, reference)
     with pytest.raises(HoldClosed), transaction.atomic():
-        ledger.extend_hold(user_id=user_id, reference=reference, amount=credits("2"), enforcement="hard")
+        ledger.extend_hold(user_id=user_id, reference=reference, shares=[share("2")], enforcement="hard")
 
 
 def test_settling_twice_bills_once_and_gives_the_same_answer():
@@ -305,8 +305,8 @@ def test_extending_a_hold_posts_what_has_expired_and_counts_it_no_more():
     reference = make_hold(user_id, "1")
     make_wallet("50", user_id=user_id, expires_at=timezone.now() - timedelta(seconds=1))
     with pytest.raises(InsufficientCredits) as refused, transaction.atomic():
-        ledger.extend_hold(user_id=user_id, reference=reference, amount=credits("3"), enforcement="hard")
+        ledger.extend_hold(user_id=user_id, reference=reference, shares=[share("3")], enforcement="hard")
     assert (refused.value.members["balance"], refused.value.members["required"]) == ("2.00000000", "2.00000000")
-    ledger.extend_hold(user_id=user_id, reference=reference, amount=credits("2"), enforcement="hard")
+    ledger.extend_hold(user_id=user_id, reference=reference, shares=[share("2")], enforcement="hard")
     assert (wallet_of(user_id).balance, wallet_of(user_id).held) == (Decimal(2), Decimal(2))
     assert entries(user_id)[-1] == ("expiry", "-50.00000000", "2.00000000")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib import admin
 from django.test import Client
 from django.utils import timezone
 
-from billing.models import CreditTransaction, CreditWallet, LedgerCheck
+from billing.costs import compare_missed
+from billing.models import Alert, AlertDelivery, CreditTransaction, CreditWallet, LedgerCheck
 from billing.tests.makers import charge, make_hold
 from pricing.rating import TokenPools
 from sessions_app.models import SessionSummary, TurnContextAudit
@@ -17,7 +20,11 @@ from users.models import User
 pytestmark = pytest.mark.django_db
 
 PAGES = sorted(f"{model._meta.app_label}/{model._meta.model_name}" for model in admin.site._registry)
-READ_ONLY = [page for page in PAGES if page.startswith(("billing/", "sessions_app/"))]
+# What staff set, not what happened.
+SETTINGS = {
+    f"billing/{name}" for name in ("enforcementoverride", "spendinglimit", "userenforcement", "webhookendpoint")
+}
+READ_ONLY = [page for page in PAGES if page.startswith(("billing/", "sessions_app/")) and page not in SETTINGS]
 
 
 @pytest.fixture
@@ -40,8 +47,12 @@ def alice():
     LedgerCheck.objects.create(
         started_at=timezone.now(), finished_at=timezone.now(), wallets_checked=1, violations=0, ok=True
     )
-    charge(alice.id, TokenPools(output=10_000))
+    # Below the threshold, and further than the wallet reaches.
+    charge(alice.id, TokenPools(output=60_000))
     make_hold(alice.id, "1")
+    make_hold(alice.id, "50", enforcement="warn")
+    AlertDelivery.objects.create(alert=Alert.objects.get(user_id=alice.id), user_id=alice.id)
+    compare_missed(timezone.now() + timedelta(days=1))
     return alice
 
 

@@ -19,6 +19,7 @@ READERS: dict[str, Callable[[], Any]] = {
     "integer": lambda: env.integer(NAME, default=7, least=1, most=100),
     "seconds": lambda: env.seconds(NAME, default=2.5),
     "credits": lambda: env.credits(NAME, default="5.0"),
+    "usd": lambda: env.usd(NAME),
     "choice": lambda: env.choice(NAME, default="warn", allowed=("off", "warn", "hard")),
     "names": lambda: env.names(NAME, "a, b"),
     "json_object": lambda: env.json_object(NAME),
@@ -38,6 +39,7 @@ READERS: dict[str, Callable[[], Any]] = {
         ("seconds", "0.1", 0.1),
         ("credits", "0", Decimal(0)),
         ("credits", "9999999999.99999999", Decimal("9999999999.99999999")),
+        ("usd", "0.00000001", Decimal("0.00000001")),
         ("choice", "hard", "hard"),
         ("names", "x,, y ,", ["x", "y"]),
         ("json_object", '{"a": {"b": 1}}', {"a": {"b": 1}}),
@@ -56,6 +58,7 @@ def test_right_values_are_read(monkeypatch: pytest.MonkeyPatch, reader: str, raw
         ("integer", 7),
         ("seconds", 2.5),
         ("credits", Decimal("5.0")),
+        ("usd", None),
         ("choice", "warn"),
         ("names", ["a", "b"]),
         ("json_object", {}),
@@ -68,7 +71,9 @@ def test_an_unset_variable_is_its_default(monkeypatch: pytest.MonkeyPatch, reade
     assert READERS[reader]() == value
 
 
-@pytest.mark.parametrize("reader", ["flag", "integer", "seconds", "credits", "choice", "json_object", "database"])
+@pytest.mark.parametrize(
+    "reader", ["flag", "integer", "seconds", "credits", "usd", "choice", "json_object", "database"]
+)
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
     monkeypatch.delenv(NAME, raising=False)
     unset = READERS[reader]()
@@ -97,6 +102,10 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, read
         ("credits", "Infinity"),
         ("credits", "10000000000"),
         ("credits", "0.000000001"),
+        ("usd", "0"),
+        ("usd", "-1"),
+        ("usd", "NaN"),
+        ("usd", "0.000000001"),
         ("choice", "Hard"),
         ("choice", "strict"),
         ("json_object", "{"),

@@ -1,0 +1,111 @@
+"""One function a correction, in the terms of whoever asks for it. Each moves credits by `billing.ledger` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TypeVar
+from uuid import UUID
+
+from django.db import OperationalError
+
+from billing import ledger
+from billing.errors import NothingToVoid, RefundExceedsDebit, WalletBusy
+from billing.ledger import Reference
+from billing.ledger.refundable import read_refundable
+from billing.locks import lock_wallet
+from billing.models import CreditGrant, CreditTransaction, LLMCallEvent
+from config.core.errors import NotFound, ValidationFailed
+from config.core.idempotency import Claim, once
+from config.core.money import ZERO
+from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, joined_atomic, retrying, sqlstate
+
+T = TypeVar("T")
+
+
+def post_once(claim: Claim | None, make: Callable[[], UUID]) -> tuple[CreditTransaction, bool]:
+    """Move credits once per key; the entry, and whether this was a replay. `make` returns the id of its entry.
+
+    Raises: WalletBusy, IdempotencyKeyReused, and what `make` raises.
+    """
+
+    def load(id_: UUID) -> CreditTransaction:
+        return CreditTransaction.objects.get(id=id_)
+
+    try:
+        return retrying(lambda: once(claim, resource_type="entry", make=make, load=load))
+    except OperationalError as error:
+        if sqlstate(error) == LOCK_TIMEOUT_SQLSTATE:
+            raise WalletBusy from None
+        raise
+
+
+def refund(
+    *, user_id: UUID, reason: str, initiated_by: str, idempotency_key: str | None = None, turn_id: UUID | None = None,
+    transaction_id: UUID | None = None, amount: Decimal | None = None,
+) -> UUID:  # fmt: skip
+    """Refund a turn or one debit, wholly or in part; returns the id of the entry.
+
+    Idempotent:  by the caller's key.
+    Raises:      NotFound, ValidationFailed where the transaction is no debit, RefundExceedsDebit.
+    """
+    if turn_id is not None:
+        reference = Reference("turn", turn_id)
+        # A turn that cost nothing has no debit, but it is there.
+        if LLMCallEvent.objects.filter(turn_id=turn_id, user_id=user_id).exists() and not _debits(user_id, turn_id):
+            raise RefundExceedsDebit(ZERO)
+    else:
+        entry = CreditTransaction.objects.filter(id=transaction_id, user_id=user_id).first() if transaction_id else None
+        if entry is None:
+            raise NotFound
+        if entry.kind != CreditTransaction.Kind.DEBIT:
+            raise ValidationFailed("Only a debit can be refunded.", field="transaction_id", error_code="not_a_debit")
+        reference = Reference("entry", entry.id)
+    return ledger.refund(
+        user_id=user_id, reference=reference, amount=amount, reason=reason, initiated_by=initiated_by,
+        idempotency_key=idempotency_key,
+    )  # fmt: skip
+
+
+def refundable(user_id: UUID, reference: Reference) -> Decimal:
+    """What is left to refund of a debit or a turn, now. Reads under the wallet's lock, for a moment."""
+    with joined_atomic():
+        wallet = lock_wallet(user_id)
+        found = None if wallet is None else read_refundable(wallet, reference)
+    return ZERO if found is None else found.left
+
+
+def ensure_refundable(amount: Decimal | None, left: Decimal) -> Decimal:
+    """The amount that would be refunded. Raises: RefundExceedsDebit."""
+    wanted = left if amount is None else amount
+    if wanted <= 0 or wanted > left:
+        raise RefundExceedsDebit(left)
+    return wanted
+
+
+def _debits(user_id: UUID, turn_id: UUID) -> bool:
+    return CreditTransaction.objects.filter(user_id=user_id, reference_id=turn_id, kind="debit").exists()
+
+
+def void_once(claim: Claim | None, *, grant_id: UUID, reason: str, initiated_by: str) -> tuple[CreditTransaction, bool]:
+    """Void a grant; one that was voided before answers with the entry of that time.
+
+    Raises: NotFound, NothingToVoid, WalletBusy, IdempotencyKeyReused.
+    """
+    grant = CreditGrant.objects.filter(id=grant_id).first()
+    if grant is None:
+        raise NotFound
+
+    def make() -> UUID:
+        key = claim.key if claim else None
+        return ledger.void(
+            user_id=grant.user_id, grant_id=grant_id, reason=reason, initiated_by=initiated_by, idempotency_key=key
+        )
+
+    try:
+        return post_once(claim, make)
+    except NothingToVoid:
+        before = CreditTransaction.objects.filter(reference_type="void", reference_id=grant_id).first()
+        if before is None:
+            raise
+        return before, True

@@ -1,0 +1,107 @@
+"""Enforcement in the admin: for the deployment, for single users, and what `hard` would have refused."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from billing import enforcement
+from billing.models import EnforcementOverride, ShadowRefusal, UserEnforcement
+from billing.read_only_admin import ReadOnlyAdmin, with_owner
+from billing.shadow_report import shadow_report
+
+REPORT_DAYS = 30
+
+
+@admin.register(EnforcementOverride)
+class EnforcementOverrideAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """At most one row: while it is there it goes before the environment. Deleting it falls back to the environment."""
+
+    list_display = ("enforcement", "updated_by", "updated_at")
+    fields = ("enforcement",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and not EnforcementOverride.objects.exists()
+
+    def save_model(self, request: HttpRequest, obj: EnforcementOverride, form: Any, change: bool) -> None:
+        enforcement.set_override(enforcement=obj.enforcement, updated_by=str(request.user.pk))
+        obj.pk = EnforcementOverride.objects.values_list("pk", flat=True).get()
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        now = enforcement.describe()
+        title = (
+            f"Enforcement in force: {now['enforcement']} (from the {now['source']}; environment: {now['environment']})"
+        )
+        return super().changelist_view(request, {**(extra_context or {}), "title": title})
+
+
+class UserEnforcementForm(forms.ModelForm):  # type: ignore[type-arg]
+    email = forms.EmailField(label="user", help_text="The e-mail of an account.")
+
+    class Meta:
+        model = UserEnforcement
+        fields = ("enforcement",)
+
+    def clean_email(self) -> str:
+        email: str = self.cleaned_data["email"]
+        user = get_user_model().objects.filter(email__iexact=email).first()
+        if user is None:
+            raise forms.ValidationError("There is no such user.")
+        self.instance.user_id = user.pk
+        return email
+
+
+@admin.register(UserEnforcement)
+class UserEnforcementAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("owner", "enforcement", "updated_by", "updated_at")
+    list_filter = ("enforcement",)
+    search_fields = ("=user_id",)
+    search_help_text = "user id"
+    show_full_result_count = False
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return with_owner(super().get_queryset(request))
+
+    @admin.display(description="user", ordering="user_id")
+    def owner(self, row: Any) -> str:
+        return row.owner_email or str(row.user_id)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, change, **kwargs) if obj else UserEnforcementForm
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("owner", "enforcement") if obj else ("email", "enforcement")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("owner",) if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: UserEnforcement, form: Any, change: bool) -> None:
+        enforcement.set_for_user(user_id=obj.user_id, enforcement=obj.enforcement, updated_by=str(request.user.pk))
+        obj.pk = UserEnforcement.objects.values_list("pk", flat=True).get(user_id=obj.user_id)
+
+
+@admin.register(ShadowRefusal)
+class ShadowRefusalAdmin(ReadOnlyAdmin):
+    """What ran under `warn` and `hard` would have refused."""
+
+    list_display = ("created_at", "owner", "stage", "model_alias", "required", "available", "balance")
+    list_filter = ("stage",)
+    search_fields = ("=user_id", "=reference_id")
+    search_help_text = "user id or reference id"
+    date_hierarchy = "created_at"
+    ordering = ("-id",)
+    change_list_template = "admin/billing/shadowrefusal/change_list.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        now = timezone.now()
+        report = shadow_report(start=now - timedelta(days=REPORT_DAYS), end=now)
+        more = {"report": report, "report_days": REPORT_DAYS, "enforcement": enforcement.describe()}
+        return super().changelist_view(request, {**(extra_context or {}), **more})
