@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.forms.models import model_to_dict
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
@@ -15,7 +16,8 @@ from rest_framework.views import APIView
 
 from billing.checking import check_everything, check_some
 from billing.invariants import Finding
-from billing.models import LedgerAnchor
+from billing.models import CreditWallet, LedgerAnchor
+from config.core.errors import NotFound
 from config.core.openapi import problems
 from users.permissions import IsStaffOrAdmin, require_permission
 
@@ -38,7 +40,8 @@ class CheckOut(serializers.Serializer[Any]):
     """`findings`: the first hundred."""
 
     ok = serializers.BooleanField()
-    checked = serializers.ChoiceField(choices=["full", "new", "user"])
+    checked = serializers.ChoiceField(choices=["full", "new"])
+    user_id = serializers.UUIDField(allow_null=True, help_text="null: every wallet")
     wallets_checked = serializers.IntegerField()
     entries_checked = serializers.IntegerField()
     violations = serializers.IntegerField()
@@ -62,9 +65,9 @@ class CheckView(APIView):
             OpenApiParameter(
                 "scope", str, enum=["full", "new"], description="new: since each wallet's last good check"
             ),
-            OpenApiParameter("user_id", str, description="this user's wallet alone"),
+            OpenApiParameter("user_id", OpenApiTypes.UUID, description="this user's wallet alone"),
         ],
-        responses={200: CheckOut, **problems("403 admin_required", "422 validation_error")},
+        responses={200: CheckOut, **problems("403 admin_required", "404 not_found", "422 validation_error")},
     )
     def get(self, request: Request) -> Response:
         """Check the ledger now. It blocks no writer, and takes about a minute for a million entries."""
@@ -72,6 +75,8 @@ class CheckView(APIView):
         query = CheckIn(data=request.query_params)
         query.is_valid(raise_exception=True)
         user_id, only_new = query.validated_data.get("user_id"), query.validated_data["scope"] == "new"
+        if user_id is not None and not CreditWallet.objects.filter(user_id=user_id).exists():
+            raise NotFound
         findings: list[Finding] = []
 
         def report(finding: Finding) -> None:
@@ -82,8 +87,8 @@ class CheckView(APIView):
             check = check_everything(report=report)
         else:
             check = check_some(user_id=user_id, only_new=only_new, report=report)
-        checked = "new" if only_new else "user" if user_id else "full"
-        return Response(CheckOut({**model_to_dict(check), "checked": checked, "findings": findings}).data)
+        answer = {**model_to_dict(check), **query.validated_data, "checked": query.validated_data["scope"]}
+        return Response(CheckOut({"user_id": None, **answer, "findings": findings}).data)
 
 
 class AnchorsView(ListAPIView[LedgerAnchor]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import connection
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -13,8 +14,18 @@ from billing.alerts import metrics as alert_metrics
 
 _HOLDS = "SELECT count(*), COALESCE(sum(amount), 0) FROM credit_holds WHERE status = 'open'"
 _LAST_CHECK = """
-SELECT ok, violations, wallets_checked, started_at, finished_at FROM ledger_checks ORDER BY finished_at DESC LIMIT 1
+SELECT ok, violations, wallets_checked, entries_checked, started_at, finished_at FROM ledger_checks
+ ORDER BY finished_at DESC LIMIT 1
 """
+
+
+class _LastCheckRow(NamedTuple):
+    ok: bool
+    violations: int
+    wallets: int
+    entries: int
+    started_at: datetime
+    finished_at: datetime
 
 
 def stored() -> Iterator[Metric]:
@@ -27,20 +38,20 @@ def stored() -> Iterator[Metric]:
     yield GaugeMetricFamily("tallyroom_holds_open", "Holds that are open.", value=holds)
     yield GaugeMetricFamily("tallyroom_holds_open_credits", "Credits in open holds, about.", value=float(held))
     if last_check is not None:
-        yield from _ledger_check(*last_check)
+        yield from _ledger_check(_LastCheckRow(*last_check))
     yield from cost_metrics.stored()
     yield from alert_metrics.stored()
 
 
-def _ledger_check(
-    ok: bool, violations: int, wallets: int, started_at: datetime, finished_at: datetime
-) -> Iterator[Metric]:
+def _ledger_check(last: _LastCheckRow) -> Iterator[Metric]:
     """Absent until there has been one: an alert on `absent()` tells a check that never ran from one that failed."""
+    duration_s = (last.finished_at - last.started_at).total_seconds()
     for name, documentation, value in (
-        ("ok", "1 where the last full check of the ledger found that every invariant holds, else 0.", float(ok)),
-        ("violations", "What the last full check found broken.", violations),
-        ("wallets", "Wallets that the last full check read.", wallets),
-        ("timestamp_seconds", "When the last full check ended, as Unix time.", finished_at.timestamp()),
-        ("duration_seconds", "How long the last full check took.", (finished_at - started_at).total_seconds()),
+        ("ok", "1 where the last full check of the ledger found that every invariant holds, else 0.", float(last.ok)),
+        ("violations", "What the last full check found broken.", last.violations),
+        ("wallets", "Wallets that the last full check read.", last.wallets),
+        ("entries", "Entries that the last full check read.", last.entries),
+        ("timestamp_seconds", "When the last full check ended, as Unix time.", last.finished_at.timestamp()),
+        ("duration_seconds", "How long the last full check took.", duration_s),
     ):
         yield GaugeMetricFamily(f"tallyroom_ledger_check_{name}", documentation, value=value)

@@ -6,10 +6,11 @@ import structlog
 from celery import shared_task
 
 from billing.anchors import make_anchor
+from billing.check_progress import LoggedProgress
 from billing.checking import check_everything
 from billing.costs import compare_missed
 from billing.expiry import expire_due
-from billing.invariants import Finding
+from billing.invariants import Finding, extent
 from billing.models import CostFinding
 
 log = structlog.get_logger(__name__)
@@ -25,7 +26,7 @@ def expire_grants() -> None:
 @shared_task  # type: ignore[untyped-decorator]
 def check_ledger() -> int:
     """Nightly. Findings are logged as errors, one line each; the number is returned."""
-    check = check_everything(report=_log_finding)
+    check = check_everything(report=_log_finding, progress=LoggedProgress(extent()))
     log.info(
         "ledger_checked",
         findings=check.violations,

@@ -49,8 +49,9 @@ app.conf.update(
             "options": {"expires": settings.SWEEP_INTERVAL_S * 2},
         },
         "expire-grants": {"task": "billing.tasks.expire_grants", "schedule": 60, "options": {"expires": 60}},
-        # Several times, because it has to wait for transactions from before midnight.
-        "anchor-ledger": {"task": "billing.tasks.anchor_ledger", "schedule": crontab(hour="0-3", minute="7,27,47")},
+        # All day, because it waits for transactions from before midnight, and a worker may start late; once the anchor
+        # is there it costs one query.
+        "anchor-ledger": {"task": "billing.tasks.anchor_ledger", "schedule": crontab(minute="7,27,47")},
         "compare-costs": {"task": "billing.tasks.compare_costs", "schedule": crontab(hour=0, minute=41)},
         "deliver-alerts": {
             "task": "billing.alerts.tasks.deliver_alerts",

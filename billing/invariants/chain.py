@@ -14,7 +14,7 @@ from itertools import chain, groupby
 from json.encoder import encode_basestring_ascii as quoted
 from operator import itemgetter
 
-from billing.invariants.findings import MOST_PER_WALLET, Findings, Head
+from billing.invariants.findings import MOST_PER_WALLET, Checkpoint, Findings, Head
 from billing.invariants.reading import Row, credits_text, rows, units
 from billing.ledger.chain import seed_hash
 
@@ -171,10 +171,9 @@ class _WalletCheck:
         self.seq, self.previous = checkpoint.seq, checkpoint.entry_hash
         self.balance = self.expected = self.total = checkpoint.balance
         first = next(entries, None)
-        if first is None:
-            return iter(())
-        if int(first[1]) != checkpoint.seq:
-            return chain((first,), entries)
+        if first is None or int(first[1]) != checkpoint.seq:
+            self._checkpoint_is_gone(checkpoint)
+            return entries if first is None else chain((first,), entries)
         self._compare_checkpoint(first)
         return entries
 
@@ -183,10 +182,13 @@ class _WalletCheck:
         if checkpoint is not None and row[15] != checkpoint.entry_hash:
             self._add("L10", f"entry {row[1]} ({row[2]}) is not the one that the last good check ended on")
 
+    def _checkpoint_is_gone(self, checkpoint: Checkpoint) -> None:
+        self._add("L10", f"entry {checkpoint.seq}, which the last good check ended on, is gone")
+
     def _end(self) -> None:
         head = self.head
         if head.checkpoint is not None and head.checkpoint.seq > self.seq:
-            self._add("L10", f"entry {head.checkpoint.seq}, which the last good check ended on, is gone")
+            self._checkpoint_is_gone(head.checkpoint)
         if head.balance != self.total or head.last_seq != self.seq:
             self._add(
                 "L1",

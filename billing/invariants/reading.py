@@ -22,7 +22,11 @@ def rows(sql: str, parameters: Mapping[str, Any]) -> Iterator[Row]:
 
     Until the last row is read, or the generator closed, the connection can do nothing else.
     """
-    with connection.cursor() as cursor, cursor.copy(f"COPY ({sql}) TO STDOUT", parameters) as copy:
+    with (
+        connection.cursor() as cursor,
+        # Put in here, because Django's cursor for debugging takes no parameters along with a COPY.
+        cursor.copy(cursor.mogrify(f"COPY ({sql}) TO STDOUT", parameters)) as copy,
+    ):
         yield from copy.rows()
 
 

@@ -83,7 +83,8 @@ def extend_hold(*, user_id: UUID, reference: Reference, shares: Sequence[Share],
             limits.ensure_within(
                 claims.limits, user_id=user_id, shares=shares, place=hold.place, others=claims.others, now=now
             )
-            gate = replace(gate, lots=posting.lots, others=claims.others, now=now)
+            # Without the time: what is left of expired lots by now is what holds reserve, this one's part included.
+            gate = replace(gate, lots=posting.lots, others=claims.others)
         elif amount <= hold.amount:
             return
         _judge(

@@ -14,10 +14,11 @@ from django.utils.dateparse import parse_datetime
 from tqdm import tqdm
 
 from billing.anchors import verify_anchors, verify_heads
+from billing.check_progress import ShownProgress
 from billing.checking import check_everything, check_some
 from billing.heads_file import HeadsFile, NoHeadsFile, open_heads
 from billing.hold_repair import repair_all_holds
-from billing.invariants import Extent, Finding, extent
+from billing.invariants import Finding, extent
 from billing.ledger.repairing import HoldRepair
 from billing.models import LedgerCheck
 from config.core.money import ledger_text
@@ -58,13 +59,7 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS(f"{read} checked: every invariant holds (L1-L11)"))
 
     def _check(self, user_id: UUID | None, *, only_new: bool, also: Iterator[Finding]) -> LedgerCheck:
-        total = extent(user_id=user_id, only_new=only_new)
-        with tqdm(total=total.entries, unit=" entries", unit_scale=True, desc="check_ledger",
-                  disable=not sys.stderr.isatty()) as bar:  # fmt: skip
-
-            def progress(done: Extent) -> None:
-                bar.update(done.entries)
-
+        with ShownProgress(extent(user_id=user_id, only_new=only_new)) as progress:
             if user_id is None and not only_new:
                 return check_everything(report=self._report, progress=progress, also=also)
             return check_some(

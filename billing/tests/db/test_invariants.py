@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from billing.models import CreditWallet
 from billing.tests.makers import charge, make_hold, make_wallet
@@ -58,6 +59,14 @@ def test_an_undamaged_ledger_exits_0(ledgers):
     code, report = check_ledger()
     assert code == 0
     assert report == "2 wallets, 8 entries checked: every invariant holds (L1-L11)\n"
+
+
+def test_a_check_with_debug_on_is_a_check(ledgers):
+    """Django's cursor is another one then, as in `make demo`."""
+    with CaptureQueriesContext(connection):
+        assert check_ledger()[0] == 0
+        damage("UPDATE credit_wallets SET held = held + 1 WHERE user_id = %(alice)s", alice=ledgers["alice"])
+        assert check_ledger()[0] == 1
 
 
 FIRST_EVENT = "WHERE user_id = %(alice)s AND input_tokens_fresh = 10"

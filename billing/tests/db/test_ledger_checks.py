@@ -40,6 +40,7 @@ def test_a_full_check_is_recorded(alice, check):
     found = values()
     assert (found["tallyroom_ledger_check_ok"], found["tallyroom_ledger_check_violations"]) == (1, 0)
     assert found["tallyroom_ledger_check_wallets"] == 1
+    assert (row.entries_checked, found["tallyroom_ledger_check_entries"]) == (2, 2)
     assert found["tallyroom_ledger_check_timestamp_seconds"] == row.finished_at.timestamp()
 
 

@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.test import Client
 from django.utils import timezone
 
+from billing.anchors import make_anchor
 from billing.costs import compare_missed
 from billing.models import Alert, AlertDelivery, CreditTransaction, CreditWallet, LedgerCheck
 from billing.tests.makers import charge, make_hold
@@ -53,6 +54,7 @@ def alice():
     make_hold(alice.id, "50", enforcement="warn")
     AlertDelivery.objects.create(alert=Alert.objects.get(user_id=alice.id), user_id=alice.id)
     compare_missed(timezone.now() + timedelta(days=1))
+    make_anchor(timezone.now() - timedelta(days=1))
     return alice
 
 
