@@ -7,16 +7,16 @@ transaction, so that what is rolled back alerts nobody and what is committed alw
 from __future__ import annotations
 
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 
 from billing.alerts import metrics
 from billing.alerts.announcing import announce
 from config.core.ids import uuid7
 from config.core.money import ZERO
+from config.core.transactions import after_commit
 
 if TYPE_CHECKING:
     from billing.ledger.posting import Posting
@@ -64,6 +64,5 @@ def record_crossings(posting: Posting) -> None:
     }
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, parameters)
-    # Robust: the credits have moved and the alert is stored, whatever telling of it may come to.
-    transaction.on_commit(partial(metrics.alerted, *kinds), robust=True)
-    transaction.on_commit(announce, robust=True)
+    after_commit(metrics.alerted, *kinds)
+    after_commit(announce)

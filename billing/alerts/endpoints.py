@@ -17,6 +17,7 @@ from billing.alerts.targets import TargetRefused, parse_target
 from billing.models import AlertDelivery, WebhookEndpoint
 from config.core.errors import NotFound, ValidationFailed
 from config.core.ids import uuid7
+from config.core.transactions import after_commit
 
 ENDPOINTS_MAX = 10
 
@@ -107,7 +108,7 @@ def ping(*, user_id: UUID, endpoint_id: UUID) -> AlertDelivery:
         pings = AlertDelivery.objects.filter(endpoint=endpoint, alert=None, status="pending")
         delivery = pings.first() or AlertDelivery.objects.create(id=uuid7(), endpoint=endpoint, user_id=user_id)
         delivery.refresh_from_db()
-        transaction.on_commit(announce, robust=True)
+        after_commit(announce)
         return delivery
 
 

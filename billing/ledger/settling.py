@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from uuid import UUID
-
-from django.db import transaction
 
 from billing import metrics
 from billing.errors import HoldClosed
@@ -17,7 +14,7 @@ from billing.ledger.wallets import get_or_create_wallet
 from billing.ledger.writing import event_row, write
 from billing.locks import read_holdings
 from config.core.money import ZERO
-from config.core.transactions import joined_atomic
+from config.core.transactions import after_commit, joined_atomic
 
 
 def settle(
@@ -74,10 +71,7 @@ def settle(
         if wallet.has_limits:
             counting.count(wallet, reference, calls=calls, place=hold.place, now=now)
         settlement = Settlement(charged, posting.balance, hold.amount, settled_now=True)
-        # Robust: what is billed is billed, whatever counting it may come to.
-        transaction.on_commit(
-            partial(metrics.settled, tuple(calls), is_above_hold=settlement.exceeded_hold), robust=True
-        )
+        after_commit(metrics.settled, tuple(calls), is_above_hold=settlement.exceeded_hold)
         return settlement
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import structlog
 from django.conf import settings
@@ -49,6 +49,18 @@ def retrying(work: Callable[[], T], *, attempts: int = 4) -> T:
             # Jitter keeps two transactions that collided from colliding again.
             time.sleep(random.uniform(0.005, 0.02) * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def after_commit(tell: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
+    """Call `tell` once the surrounding transaction is committed. If that fails, what was committed stays so.
+
+    A named function, because Django logs a robust hook by its name and a `partial` has none.
+    """
+
+    def told() -> None:
+        tell(*args, **kwargs)
+
+    transaction.on_commit(told, robust=True)
 
 
 def patience_sql() -> str:
