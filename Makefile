@@ -3,7 +3,7 @@
 # Recipes end in `exec`, so that the process that make knows is the one that gets its signals.
 
 .DEFAULT_GOAL := help
-.PHONY: demo run test chaos serve worker install lint lock help
+.PHONY: demo run test chaos mutation serve worker install lint lock help
 
 # The first interpreter that is new enough and can make virtual environments. 3.12 and 3.11 go first: for later ones
 # an index may lack a prebuilt wheel of a development service.
@@ -27,6 +27,9 @@ test: .venv/.dev ## The test suite on real PostgreSQL and Redis; ARGS= goes to p
 
 chaos: .venv/.dev ## kill -9 of web, worker, Redis and PostgreSQL under load; CHAOS_KILLS= (20) of each, CHAOS_SEED=
 	@exec $(EMBEDDED) --name chaos -- python manage.py chaos
+
+mutation: .venv/.dev ## Change the money code one place at a time; which does no test notice? ONLY= one file (else 15 min)
+	@exec $(PY) -m bench.mutate
 
 # Two web processes of one checkout may start at once, and collecting is not made for that: one waits for the other.
 COLLECTSTATIC := $(PY) -c 'import fcntl, os, sys; \

@@ -93,9 +93,8 @@ class Posting:
         returned = []
         for lot, most in returns:
             part = min(most, to_lots)
-            if part > 0:
-                returned.append((lot, part))
-                to_lots -= part
+            returned.append((lot, part))
+            to_lots -= part
         entry = self._entry(kind="refund", amount=amount, reference=reference, reason=reason, initiated_by=initiated_by,
                             idempotency_key=idempotency_key, grant_id=instead.id if to_lots > 0 else None)  # fmt: skip
         for lot, part in returned:
@@ -151,11 +150,10 @@ class Posting:
                 entries.append(entry)
         return entries
 
-    def change_hold(self, hold: HoldState | None, change: HoldChange) -> None:
-        """Open, grow or close a hold, and move `held` with it (L2)."""
-        before = hold.amount if hold is not None and hold.status == "open" else ZERO
+    def change_hold(self, hold: HoldState, change: HoldChange) -> None:
+        """Grow or close an open hold, and move `held` with it (L2)."""
         after = change.amount if change.status == "open" else ZERO
-        self.held += after - before
+        self.held += after - hold.amount
         self.changes.hold = change
 
     def _new(self, lot: NewLot) -> Lot:

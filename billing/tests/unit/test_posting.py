@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from billing.errors import HoldClosed
 from billing.ledger.chain import canonical, entry_hash, seed_hash
 from billing.ledger.posting import Posting
-from billing.ledger.states import NewLot, Reference, WalletState
+from billing.ledger.refundable import Paid
+from billing.ledger.settling import _settled_before
+from billing.ledger.states import HoldState, Lot, NewLot, Reference, Settlement, WalletState
 from config.core.ids import uuid7
 from config.core.money import ZERO
 
@@ -93,6 +97,79 @@ def test_expiry_takes_only_what_no_hold_reserves():
     assert [entry.amount for entry in posting.expire()] == [Decimal(-1)]
     assert posting.expire() == []
     assert posting.available == 0
+
+
+def test_a_lot_expires_in_the_instant_that_it_names_and_not_before():
+    posting = empty()
+    credit(posting, Decimal(3), expires_at=NOW + timedelta(microseconds=1))
+    credit(posting, Decimal(2), expires_at=NOW)
+    assert [entry.amount for entry in posting.expire()] == [Decimal(-2)]
+    assert posting.balance == Decimal(3)
+
+
+def test_the_next_expiry_is_that_of_a_lot_with_something_left():
+    posting, soon, later = empty(), NOW + timedelta(days=1), NOW + timedelta(days=2)
+    credit(posting, Decimal(1), expires_at=soon)
+    credit(posting, Decimal("0.5"), expires_at=later)
+    assert posting.next_expiry_at() == soon
+    debit(posting, Decimal(1))
+    assert posting.next_expiry_at() == later
+    debit(posting, Decimal("0.5"))
+    assert posting.next_expiry_at() is None
+
+
+def test_what_is_refunded_can_be_burnt_again_at_once_and_in_the_order_of_lots():
+    posting = empty()
+    first = credit(posting, Decimal(1), priority=1).grant_id
+    second = credit(posting, Decimal(5), priority=2).grant_id
+    paid = next(lot for lot in posting.lots if lot.id == first)
+    debit(posting, Decimal(2))
+    # As it is read again: what was burnt out is no longer among the lots, until a refund fills it.
+    posting.lots = [lot for lot in posting.lots if lot.remaining > 0]
+    instead = NewLot(uuid7(), "refund", Decimal(2), priority=3)
+    posting.refund(
+        Decimal(2), reference=REFERENCE, returns=[(posting.lots[0], Decimal("0.5")), (paid, Decimal(1))],
+        instead=instead, reason="", initiated_by="test",
+    )  # fmt: skip
+    assert [(lot.id, lot.remaining) for lot in posting.lots] == [
+        (first, Decimal(1)), (second, Decimal("4.5")), (instead.id, Decimal("0.5")),
+    ]  # fmt: skip
+    assert posting.changes.lots_made[-1].amount == Decimal("0.5")
+    # Again, and this time nothing is left over for a lot of its own.
+    debit(posting, Decimal(1))
+    posting.lots = [lot for lot in posting.lots if lot.remaining > 0]
+    posting.refund(
+        Decimal(1), reference=REFERENCE, returns=[(paid, Decimal(1)), (posting.lots[0], Decimal(1))], instead=instead,
+        reason="", initiated_by="test",
+    )  # fmt: skip
+    assert [lot.id for lot in posting.lots] == [first, second, instead.id]
+    assert sum(lot.remaining for lot in posting.lots) == posting.balance == Decimal(6)
+
+
+def test_a_lot_takes_a_refund_until_the_instant_of_its_expiry():
+    def is_open(expires_at, voided_at=None):
+        lot = Lot(uuid7(), ZERO, 50, expires_at, NOW)
+        return Paid(lot, Decimal(1), voided_at).is_open(NOW)
+
+    moment = timedelta(microseconds=1)
+    assert [is_open(None), is_open(NOW + moment), is_open(NOW), is_open(NOW - moment)] == [True, True, False, False]
+    assert [is_open(None, NOW), is_open(NOW + moment, NOW)] == [False, False]
+
+
+def test_a_hold_that_was_closed_without_an_outcome_has_none_to_tell():
+    one = Decimal(1)
+    for charged, balance in ((None, None), (one, None), (None, one)):
+        with pytest.raises(HoldClosed):
+            _settled_before(HoldState(uuid7(), one, "expired", charged, balance))
+    outcome = _settled_before(HoldState(uuid7(), one, "settled", ZERO, one))
+    assert outcome == Settlement(charged=ZERO, balance_after=one, hold_amount=one, settled_now=False)
+
+
+def test_hashes_do_not_depend_on_how_letters_are_encoded():
+    posting = empty()
+    entry = posting.credit(NewLot(uuid7(), "promo", Decimal(1)), kind="grant", reference=REFERENCE, reason="Grüße 🙂",
+                           initiated_by="test")  # fmt: skip
+    assert b'"reason":"Gr\\u00fc\\u00dfe \\ud83d\\ude42"' in canonical(entry)
 
 
 def test_the_canonical_form_is_stable():

@@ -75,6 +75,24 @@ def test_a_free_alias_costs_nothing():
     assert rated(TokenPools(input_fresh=10**9, output=10**9), "0") == ("1350000000.0000", "0.0000", "0.00000000")
 
 
+def test_nothing_is_in_a_pool_until_it_is_put_there():
+    assert TokenPools() == TokenPools(input_fresh=0, input_cached=0, input_cache_write=0, output=0, reasoning=0)
+    assert TokenPools(input_fresh=1, input_cached=20, input_cache_write=300, output=4_000, reasoning=50).total == 4_321
+
+
+@pytest.mark.parametrize(("credits", "affordable"), [("0.00034999", -1), ("0.00035", 0), ("0.00045", 1)])
+def test_credits_for_exactly_the_input_are_enough_for_no_output(credits, affordable):
+    found = affordable_output_tokens(
+        credits=Decimal(credits), input_tokens=10, multiplier=Decimal(1), weights=Weights()
+    )
+    assert found == affordable
+
+
+def test_ten_thousand_output_tokens_are_a_credit_by_default():
+    assert Weights().divisor == 10_000
+    assert rated(TokenPools(output=10_000), "1") == ("10000.0000", "1.0000", "1.00000000")
+
+
 tokens = st.integers(0, 10**9)
 weight = st.decimals(0, "999999.9999", places=4)
 weights = st.builds(
@@ -131,6 +149,7 @@ def test_the_affordable_output_is_the_largest_whose_bound_fits(credits, input_to
     if affordable is None:
         assert multiplier == 0 or weights.output == 0
     elif affordable < 0:
+        assert affordable == -1
         assert costs(0) > credits
     else:
         assert costs(affordable) <= credits < costs(affordable + 1)
