@@ -23,6 +23,9 @@ def validate_address(address: str) -> None:
     if len(address) > ADDRESS_MAX_LENGTH:
         raise ValidationError(f"At most {ADDRESS_MAX_LENGTH} characters.", code="max_length")
     validate_email(address)
+    if "=?" in address:
+        # Mail programs decode it (RFC 2047), and line breaks may come out of it.
+        raise ValidationError("Enter the address without encoded words.", code="invalid")
     if is_placeholder(address):
         raise ValidationError("This domain is reserved.", code="reserved")
 

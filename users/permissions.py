@@ -51,7 +51,10 @@ class IsStaffOrAdmin(BasePermission):
 
 
 class IsNoMachine(BasePermission):
-    """What an API key must not do: make a key that outlives its own revocation, or lift the limit that caps it."""
+    """What an API key must not do.
+
+    Make a key or a webhook that outlives its own revocation, lift the limit that caps it, or silence its owner's alarm.
+    """
 
     message = "This is done with a login, not with an API key."
 

@@ -22,6 +22,7 @@ from billing.alerts.messages import body_of, signed_headers
 from billing.alerts.sealing import SecretUnreadable, unseal
 from billing.alerts.targets import TargetRefused
 from billing.models import AlertDelivery, WebhookEndpoint
+from config.core.transactions import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
 WEBHOOK_SENDERS = 8
@@ -46,11 +47,19 @@ def work(channel: outbox.Channel, deadline: float) -> int:
         if delivery is None:
             break
         attempts += 1
-        if channel == "mail":
-            _mail(delivery)
-        else:
-            _post(delivery)
+        _deliver(delivery, channel)
     return attempts
+
+
+def _deliver(delivery: AlertDelivery, channel: outbox.Channel) -> None:
+    """One attempt, recorded however it ends: what one receiver can provoke must not stop the others' alerts."""
+    try:
+        (_mail if channel == "mail" else _post)(delivery)
+    except DATABASE_ERRORS:
+        raise
+    except Exception:  # whatever it is, it is this delivery's own
+        log.exception("alert_delivery_broke", delivery_id=str(delivery.id), channel=channel)
+        _failed(delivery, error="internal_error", http_status=None, channel=channel)
 
 
 def _in_own_thread(channel: outbox.Channel, deadline: float) -> int:

@@ -11,14 +11,16 @@ from django.template.loader import render_to_string
 
 from billing.alerts.messages import data_of
 from billing.models import Alert, AlertDelivery, AlertPreference
+from users.addresses import is_placeholder
 
 
 def address_of(alert: Alert) -> str | None:
-    """Where the user reads mail; None where the account is gone or switched off, or wants none."""
+    """Where the user reads mail; None where nobody knows, the account is gone or switched off, or wants none."""
     if AlertPreference.objects.filter(user_id=alert.user_id, email=False).exists():
         return None
     users = get_user_model().objects.filter(pk=alert.user_id, is_active=True)
-    return users.values_list("email", flat=True).first() or None
+    address = users.values_list("email", flat=True).first()
+    return None if not address or is_placeholder(address) else address
 
 
 def send_mail(delivery: AlertDelivery, alert: Alert, address: str) -> None:

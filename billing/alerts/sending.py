@@ -65,9 +65,11 @@ def _exchange(sock: socket.socket, target: Target, *, body: bytes, headers: dict
     try:
         connection.request("POST", target.path, body=body, headers={**_headers(), **headers})
         response = connection.getresponse()
-        # The answer is the status. Some servers complain of a client that does not hear them out.
-        with suppress(OSError, http.client.HTTPException):
-            response.read(RESPONSE_MAX_BYTES)
+        # The answer is the status. Some servers complain of a client that does not hear them out; but what they say is
+        # read as bytes, never as chunks, whose sizes would be theirs to choose.
+        with suppress(OSError):
+            if response.fp is not None:
+                response.fp.read1(RESPONSE_MAX_BYTES)
         return response.status
     finally:
         connection.close()

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.generics import GenericAPIView
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,9 +16,14 @@ from billing.alerts.serializers import AlertSettings, DeliveryOut, NewWebhookOut
 from billing.models import AlertDelivery, WebhookEndpoint
 from config.core.callers import caller_id
 from config.core.openapi import problems
+from users.permissions import IsNoMachineToWrite
+
+_REFUSALS = problems("401 not_authenticated", "403 permission_denied", "422 validation_error")
 
 
 class AlertSettingsView(APIView):
+    permission_classes = [IsAuthenticated, IsNoMachineToWrite]
+
     @extend_schema(operation_id="alert_settings", responses={200: AlertSettings, **problems("401 not_authenticated")})
     def get(self, request: Request) -> Response:
         """How you are told of your credits, besides your webhooks."""
@@ -26,7 +32,10 @@ class AlertSettingsView(APIView):
     @extend_schema(
         operation_id="change_alert_settings",
         request=AlertSettings,
-        responses={200: AlertSettings, **problems("401 not_authenticated", "422 validation_error")},
+        responses={
+            200: AlertSettings,
+            **problems("401 not_authenticated", "403 permission_denied", "422 validation_error"),
+        },
     )
     def patch(self, request: Request) -> Response:
         """Switch mails off or on."""
@@ -37,6 +46,7 @@ class AlertSettingsView(APIView):
 
 
 class WebhooksView(GenericAPIView[WebhookEndpoint]):
+    permission_classes = [IsAuthenticated, IsNoMachineToWrite]
     serializer_class = WebhookOut
 
     @extend_schema(operation_id="webhooks", responses={200: WebhookOut(many=True), **problems("401 not_authenticated")})
@@ -48,7 +58,10 @@ class WebhooksView(GenericAPIView[WebhookEndpoint]):
     @extend_schema(
         operation_id="make_webhook",
         request=WebhookIn,
-        responses={201: NewWebhookOut, **problems("401 not_authenticated", "422 validation_error")},
+        responses={
+            201: NewWebhookOut,
+            **problems("401 not_authenticated", "403 permission_denied", "422 validation_error"),
+        },
     )
     def post(self, request: Request) -> Response:
         """Have alerts sent to a URL, signed with a secret that is shown this once."""
@@ -59,6 +72,8 @@ class WebhooksView(GenericAPIView[WebhookEndpoint]):
 
 
 class WebhookView(APIView):
+    permission_classes = [IsAuthenticated, IsNoMachineToWrite]
+
     @extend_schema(
         operation_id="webhook", responses={200: WebhookOut, **problems("401 not_authenticated", "404 not_found")}
     )
@@ -69,7 +84,7 @@ class WebhookView(APIView):
     @extend_schema(
         operation_id="delete_webhook",
         request=None,
-        responses={204: None, **problems("401 not_authenticated", "404 not_found")},
+        responses={204: None, **problems("401 not_authenticated", "403 permission_denied", "404 not_found")},
     )
     def delete(self, request: Request, webhook_id: UUID) -> Response:
         """Delete a webhook and the record of its deliveries."""
@@ -78,12 +93,14 @@ class WebhookView(APIView):
 
 
 class WebhookTestView(APIView):
+    permission_classes = [IsAuthenticated, IsNoMachineToWrite]
+
     @extend_schema(
         operation_id="test_webhook",
         request=None,
         responses={
             202: DeliveryOut,
-            **problems("401 not_authenticated", "404 not_found", "409 webhook_disabled"),
+            **problems("401 not_authenticated", "403 permission_denied", "404 not_found", "409 webhook_disabled"),
         },
     )
     def post(self, request: Request, webhook_id: UUID) -> Response:

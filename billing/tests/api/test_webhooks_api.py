@@ -17,6 +17,7 @@ from users.models import User
 
 pytestmark = pytest.mark.django_db
 HOOKS = "/api/v1/users/me/webhooks"
+URL = "https://example.com/hook"
 
 
 def client_of(person, token=None):
@@ -111,7 +112,17 @@ def test_nobody_without_a_token_sees_any_of_it(path):
     assert APIClient().get(f"/api/v1/users/me/{path}").status_code == 401
 
 
-def test_a_key_may_do_it_too(alice):
-    """A machine that is told of its owner's balance sets that up by itself."""
-    key = api_keys.issue(User.objects.get(pk=alice.id), name="ci").key
-    assert client_of(alice, key).get(HOOKS).status_code == 200
+def test_a_key_may_look_and_change_nothing(alice):
+    """A webhook would outlive the key's revocation; deleting one would silence its owner's alarm."""
+    made = client_of(alice).post(HOOKS, {"url": URL}, format="json").json()
+    key = client_of(alice, api_keys.issue(User.objects.get(pk=alice.id), name="ci").key)
+    assert [row["id"] for row in key.get(HOOKS).json()["results"]] == [made["id"]]
+    for answer in (
+        key.post(HOOKS, {"url": URL}, format="json"),
+        key.delete(f"{HOOKS}/{made['id']}"),
+        key.post(f"{HOOKS}/{made['id']}/test"),
+        key.patch("/api/v1/users/me/alerts", {"email": False}, format="json"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+    assert (WebhookEndpoint.objects.count(), AlertDelivery.objects.count()) == (1, 0)
+    assert client_of(alice).get("/api/v1/users/me/alerts").json() == {"email": True}

@@ -414,3 +414,52 @@ def test_a_secret_is_kept_sealed(receiver):
     assert made.secret not in str(WebhookEndpoint.objects.values().get())
     assert made.secret.startswith(row.secret_prefix)
     assert len(row.secret_prefix) < len(made.secret) / 2
+
+
+# What receivers may provoke
+
+
+@pytest.mark.parametrize("size", ["-5", "-1", "fffffffff"])
+def test_a_receiver_that_lies_about_the_size_of_its_answer_is_answered_like_any_other(receiver, size):
+    """http.client would take a negative size for "to the end", or fail in a way that is no network error."""
+    alice = make_person("alice")
+
+    def lie(handler):
+        handler.wfile.write(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nabc".encode())
+
+    receiver.behave = lie
+    made = endpoints.make_endpoint(user_id=alice.id, url=receiver.url)
+    endpoints.ping(user_id=alice.id, endpoint_id=made.row.id)
+    assert delivering.work("webhook", time.monotonic() + 20) == 1
+    [row] = AlertDelivery.objects.all()
+    assert (row.status, row.attempts, row.http_status) == ("delivered", 1, 200)
+
+
+def test_what_breaks_one_delivery_is_recorded_as_its_own_and_the_next_one_is_sent(receiver, monkeypatch):
+    alice, bob = make_person("alice"), make_person("bob")
+    for person in (alice, bob):
+        made = endpoints.make_endpoint(user_id=person.id, url=receiver.url)
+        endpoints.ping(user_id=person.id, endpoint_id=made.row.id)
+    real = sending.post
+    broken = iter([True])
+
+    def post(url, **request):
+        if next(broken, False):
+            raise ValueError("nobody thought of this")
+        return real(url, **request)
+
+    monkeypatch.setattr(sending, "post", post)
+    assert delivering.work("webhook", time.monotonic() + 20) == 2
+    first, second = AlertDelivery.objects.order_by("id")
+    assert (first.user_id, first.attempts, first.last_error) == (alice.id, 1, "internal_error")
+    assert (second.user_id, second.status, len(receiver.received)) == (bob.id, "delivered", 1)
+
+
+def test_nobody_writes_to_an_address_that_stands_for_none(settings):
+    stranger = make_person("alice")
+    User.objects.filter(pk=stranger.id).update(email=f"{stranger.id}@identity.invalid")
+    charge(stranger.id, TokenPools(output=60_000))
+    fan_out()
+    delivering.work("mail", time.monotonic() + 20)
+    assert mail.outbox == []
+    assert not AlertDelivery.objects.filter(endpoint=None, status="delivered").exists()
