@@ -26,11 +26,12 @@ class Holdings(NamedTuple):
     hold: HoldState | None
 
 
-_LOCK = """
+_WALLET = """
     SELECT id, user_id, balance, held, last_seq, last_hash, next_expiry_at, has_scoped_lots,
            has_limits
-      FROM credit_wallets WHERE user_id = %s AND {patience} FOR NO KEY UPDATE
+      FROM credit_wallets WHERE user_id = %s
 """
+_LOCK = f"{_WALLET} AND {{patience}} FOR NO KEY UPDATE"
 
 LOT_SQL = "jsonb_build_array(g.id, g.remaining::text, g.priority, g.expires_at, g.created_at, g.aliases)"
 _READ = f"""
@@ -48,8 +49,17 @@ def lock_wallet(user_id: UUID) -> WalletState | None:
 
     None where there is none yet. Waits at most the lock timeout.
     """
+    return _wallet(_LOCK.format(patience=patience_sql()), user_id)
+
+
+def read_wallet(user_id: UUID) -> WalletState | None:
+    """A user's wallet to look at: not locked, so nothing may be decided by it."""
+    return _wallet(_WALLET, user_id)
+
+
+def _wallet(sql: str, user_id: UUID) -> WalletState | None:
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK.format(patience=patience_sql()), [user_id])
+        cursor.execute(sql, [user_id])
         row = cursor.fetchone()
     return None if row is None else WalletState(*row)
 

@@ -13,12 +13,12 @@ from billing import ledger
 from billing.errors import NothingToVoid, RefundExceedsDebit, WalletBusy
 from billing.ledger import Reference
 from billing.ledger.refundable import read_refundable
-from billing.locks import lock_wallet
+from billing.locks import read_wallet
 from billing.models import CreditGrant, CreditTransaction, LLMCallEvent
 from config.core.errors import NotFound, ValidationFailed
 from config.core.idempotency import Claim, once
 from config.core.money import ZERO
-from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, joined_atomic, retrying, sqlstate
+from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, retrying, sqlstate
 
 T = TypeVar("T")
 
@@ -68,10 +68,9 @@ def refund(
 
 
 def refundable(user_id: UUID, reference: Reference) -> Decimal:
-    """What is left to refund of a debit or a turn, now. Reads under the wallet's lock, for a moment."""
-    with joined_atomic():
-        wallet = lock_wallet(user_id)
-        found = None if wallet is None else read_refundable(wallet, reference)
+    """What is left to refund of a debit or a turn, as a page shows it: read without the wallet's lock."""
+    wallet = read_wallet(user_id)
+    found = None if wallet is None else read_refundable(wallet, reference)
     return ZERO if found is None else found.left
 
 

@@ -67,7 +67,7 @@ SELECT (SELECT LEAST((SELECT -SUM(amount) FROM target) - COALESCE(SUM(amount) FI
 def read_refundable(wallet: WalletState, reference: Reference) -> Refundable | None:
     """What may be refunded of a debit (`entry`) or of a piece of work. None where this wallet has no such debit.
 
-    The wallet's lock is held.
+    Who refunds holds the wallet's lock.
     """
     parameters: dict[str, Any] = {"wallet_id": wallet.id, "type": reference.type, "reference_id": reference.id}
     with connection.cursor() as cursor:

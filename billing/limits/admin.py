@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from billing.limits import services
 from billing.limits.subjects import is_of_user
 from billing.models import SpendingLimit
 from billing.read_only_admin import with_owner
+from billing.refusals import or_said
 from billing.serializers import is_zone
 
 
@@ -128,6 +130,12 @@ class SpendingLimitAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         made = services.create(user_id=data.pop("email"), set_by=set_by, is_staff_set=True, **data)
         obj.pk = made.pk
         obj.refresh_from_db()
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return or_said(request, partial(super().changeform_view, request, *args, **kwargs))
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return or_said(request, partial(super().delete_view, request, *args, **kwargs))
 
     def delete_model(self, request: HttpRequest, obj: SpendingLimit) -> None:
         services.delete(obj)

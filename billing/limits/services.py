@@ -15,7 +15,7 @@ from billing.ledger import get_or_create_wallet
 from billing.ledger.limits import is_about, period_of, spent_by
 from billing.ledger.states import Limit, Reference
 from billing.limits.subjects import is_of_user
-from billing.locks import read_claims, read_holdings
+from billing.locks import read_claims, read_holdings, read_wallet
 from billing.models import CreditWallet, LLMCallEvent, SpendingLimit
 from config.core.errors import NotFound, ValidationFailed
 from config.core.ids import uuid7
@@ -95,12 +95,13 @@ def delete(limit: SpendingLimit) -> None:
 
 
 def status_of(user_id: UUID) -> list[LimitStatus]:
-    """All limits of a user, oldest first, with where they stand."""
-    with joined_atomic():
-        wallet = get_or_create_wallet(user_id=user_id)
-        now = read_holdings(wallet, None).now
-        others = read_claims(wallet, Reference("none", uuid7())).others
-        rows = list(SpendingLimit.objects.filter(user_id=user_id).order_by("id"))
+    """All limits of a user, oldest first, with where they stand. Reads without any lock, and writes nothing."""
+    rows = list(SpendingLimit.objects.filter(user_id=user_id).order_by("id"))
+    wallet = read_wallet(user_id)
+    if wallet is None:
+        return []
+    now = read_holdings(wallet, None).now
+    others = read_claims(wallet, Reference("none", uuid7())).others
     found = []
     for row in rows:
         limit = _as_limit(row)

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from rest_framework.request import Request
 
-from config.core.errors import IdempotencyKeyMalformed, IdempotencyKeyReused
+from config.core.errors import DomainError, IdempotencyKeyMalformed, IdempotencyKeyReused
 from config.core.models import IdempotencyKey
 
 T = TypeVar("T")
@@ -75,7 +75,8 @@ def once(
     """Make a resource once per key; returns it and whether this was a replay.
 
     `make` writes inside the transaction opened here and returns the id. Two requests at once with one key: the second
-    waits at the unique constraint, is rolled back with all that it wrote, and finds the first one's outcome.
+    waits at the unique constraint, is rolled back with all that it wrote, and finds the first one's outcome. One that
+    is refused finds it, too, where the first is why there is nothing left to do.
     """
     found = find(claim)
     if found is not None:
@@ -91,8 +92,8 @@ def once(
                     resource_type=resource_type,
                     resource_id=made,
                 )
-    except IntegrityError as error:
-        if UNIQUE_CONSTRAINT not in str(error):
+    except (IntegrityError, DomainError) as error:
+        if isinstance(error, IntegrityError) and UNIQUE_CONSTRAINT not in str(error):
             raise
         found = find(claim)
         if found is None:

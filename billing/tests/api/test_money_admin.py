@@ -10,6 +10,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from billing import enforcement
+from billing.limits import services
 from billing.models import (
     CreditGrant,
     CreditTransaction,
@@ -272,3 +273,18 @@ def test_staff_limits_are_made_changed_and_deleted_and_owners_are_only_seen(brow
     assert browser.post(f"{page}/delete/", {"post": "yes"}).status_code == 302
     assert not SpendingLimit.objects.exists()
     assert wallet_of(alice).has_limits is False
+
+
+def test_a_limit_too_many_is_said_on_the_form_and_not_made(browser, alice, monkeypatch):
+    monkeypatch.setattr(services, "LIMITS_MAX", 0)
+    form = {
+        "email": User.objects.get(pk=alice.id).email,
+        "subject": "user",
+        "period": "day",
+        "amount": "5",
+        "tz": "UTC",
+    }
+    page = browser.post("/admin/billing/spendinglimit/add/", form, follow=True)
+    assert (page.status_code, page.redirect_chain) == (200, [("/admin/billing/spendinglimit/add/", 302)])
+    assert "At most 0 limits." in page.content.decode()
+    assert SpendingLimit.objects.count() == 0

@@ -13,6 +13,8 @@ from billing.ledger import Place, Reference
 from billing.limits import services as limits
 from billing.models import CreditGrant, CreditHold, CreditTransaction, CreditWallet, ShadowRefusal, SpendingLimit
 from billing.tests.makers import charge, credits, make_call, make_hold, make_wallet, settle, share
+from config.core.errors import IdempotencyKeyReused
+from config.core.idempotency import Claim, fingerprint
 from config.core.ids import uuid7
 from config.core.tests.racing import at_once
 from pricing.rating import TokenPools
@@ -133,3 +135,74 @@ def test_a_refusal_is_written_down_once_however_many_extend():
     assert at_once(*[extending] * 6) == [None] * 6
     assert ShadowRefusal.objects.filter(reference_id=reference.id).count() == 1
     assert CreditWallet.objects.get(user_id=user_id).held == Decimal(3)
+
+
+# One key
+
+
+def claim_for(caller, key="retry", body="the same"):
+    return Claim(caller, key, fingerprint(method="POST", path="/somewhere", body=body))
+
+
+def test_eight_retries_of_a_refund_of_all_that_is_left_find_the_one_refund():
+    user_id, staff = make_wallet("5"), uuid7()
+    charge(user_id, ONE)
+    [debit] = entries(user_id, "debit")
+
+    def refunding():
+        return corrections.post_once(
+            claim_for(staff),
+            lambda: ledger.refund(
+                user_id=user_id,
+                reference=Reference("entry", debit.id),
+                reason="race",
+                initiated_by="t",
+                idempotency_key="retry",
+            ),
+        )
+
+    results = at_once(*[refunding] * 8)
+    [refund] = entries(user_id, "refund")
+    assert sorted((entry.id, is_replay) for entry, is_replay in results) == [(refund.id, False)] + 7 * [
+        (refund.id, True)
+    ]
+
+
+def test_eight_retries_of_a_campaigns_grant_find_the_one_grant():
+    user_id, staff = uuid7(), uuid7()
+
+    def granting():
+        return corrections.post_once(
+            claim_for(staff),
+            lambda: ledger.grant(
+                user_id=user_id,
+                amount=credits("1"),
+                kind="beta",
+                campaign="autumn",
+                reason="race",
+                initiated_by="t",
+                idempotency_key="retry",
+            ),
+        )
+
+    results = at_once(*[granting] * 8)
+    granted = CreditTransaction.objects.get(user_id=user_id, grant_id__in=CreditGrant.objects.filter(campaign="autumn"))
+    assert sorted((entry.id, is_replay) for entry, is_replay in results) == [(granted.id, False)] + 7 * [
+        (granted.id, True)
+    ]
+
+
+def test_two_different_voids_with_one_key_at_once_are_one_void_and_one_refusal():
+    user_id, staff = make_wallet("5"), uuid7()
+    grant = CreditGrant.objects.get(user_id=user_id)
+
+    def voiding(reason):
+        return lambda: corrections.void_once(
+            claim_for(staff, body=reason), grant_id=grant.id, reason=reason, initiated_by="t"
+        )
+
+    results = at_once(*[voiding("one"), voiding("two")] * 3)
+    [entry] = entries(user_id, "adjustment")
+    refused = [result for result in results if isinstance(result, IdempotencyKeyReused)]
+    assert (len(refused), entry.amount) == (3, Decimal(-5))
+    assert {result[0].id for result in results if not isinstance(result, IdempotencyKeyReused)} == {entry.id}
