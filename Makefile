@@ -23,7 +23,7 @@ run: .venv/.dev ## Everything at once on PORT (8000), with logins and a curl to 
 	@exec $(EMBEDDED) --name run --llm -- python manage.py run_all
 
 test: .venv/.dev ## The test suite on real PostgreSQL and Redis; ARGS= goes to pytest
-	@exec $(EMBEDDED) --name test --llm -- python -m pytest -n 3 $(ARGS)
+	@exec $(EMBEDDED) --name test --llm -- python -m pytest -n 4 --dist worksteal $(ARGS)
 
 chaos: .venv/.dev ## kill -9 of web, worker, Redis and PostgreSQL under load; CHAOS_KILLS= (20) of each, CHAOS_SEED=
 	@exec $(EMBEDDED) --name chaos -- python manage.py chaos

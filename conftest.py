@@ -5,6 +5,7 @@ Real PostgreSQL and Redis, and every ledger invariant checked after each test th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,8 +26,14 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """After the shuffle, which stays within each half."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """After the shuffle: the long ones first, at the beginnings of the equal parts that workers get and steal from."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    size = -(-len(others) // workers)
+    items[:] = [
+        item for part in range(workers) for item in (*long[part::workers], *others[part * size : (part + 1) * size])
+    ]
 
 
 @pytest.fixture(scope="session")

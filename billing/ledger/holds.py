@@ -64,7 +64,7 @@ def extend_hold(*, user_id: UUID, reference: Reference, shares: Sequence[Share],
 
     Units:       credits, >= 0, 8 places.
     Locks:       the wallet row.
-    Idempotent:  on (reference, shares).
+    Idempotent:  on (reference, shares), which are kept also where it does not grow: a limit may be made any moment.
     Keeps:       L2, L11.
     Raises:      as `place_hold`, and HoldClosed when the hold is no longer open.
     """
@@ -85,8 +85,6 @@ def extend_hold(*, user_id: UUID, reference: Reference, shares: Sequence[Share],
             )
             # Without the time: what is left of expired lots by now is what holds reserve, this one's part included.
             gate = replace(gate, lots=posting.lots, others=claims.others)
-        elif amount <= hold.amount:
-            return
         _judge(
             gate.refusal(shares), enforcement=enforcement, user_id=user_id, reference=reference, stage="between_calls"
         )

@@ -28,8 +28,11 @@ from billing.ledger.states import (
 from config.core.errors import ValidationFailed
 from config.core.ids import uuid7
 from config.core.money import LEDGER_LIMIT, ZERO
+from pricing.rating import LARGEST_CHARGE
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
+# A thousand calls at the most that one can cost.
+SETTLING_MARGIN = 1_000 * LARGEST_CHARGE
 
 
 def burning_order(lot: Lot) -> tuple[int, datetime, datetime, UUID]:
@@ -174,7 +177,9 @@ class Posting:
                event_id: UUID | None = None, grant_id: UUID | None = None,
                idempotency_key: str | None = None) -> Entry:  # fmt: skip
         balance_after = self.balance + amount
-        if abs(balance_after) >= LEDGER_LIMIT:
+        # What people post leaves a margin: there must always be room to settle what runs.
+        limit = LEDGER_LIMIT if kind in {"debit", "refund", "expiry"} else LEDGER_LIMIT - SETTLING_MARGIN
+        if abs(balance_after) >= limit and abs(balance_after) > abs(self.balance):
             raise ValidationFailed("The balance would leave the range of the ledger.", field="amount")
         entry = Entry(
             id=uuid7(), wallet_id=self.wallet.id, user_id=self.wallet.user_id, seq=self.seq + 1, kind=kind,

@@ -93,8 +93,6 @@ class LedgerModel:
 
     def extend(self, work: int, shares: Shares, *, is_hard: bool) -> None:
         """A hold grows and never shrinks; within its amount only scoped lots have a say."""
-        if _total(shares) <= self.amounts[work] and not self._is_scoped():
-            return
         self._admit(work, shares, is_hard=is_hard)
         self.holds[work], self.amounts[work] = shares, max(_total(shares), self.amounts[work])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 import structlog
+from django.db import InterfaceError, OperationalError
 
 from pricing.history import book_at
 from sessions_app import leases, metrics
@@ -20,11 +21,22 @@ def recover_lost_completions() -> int:
     """End every completion whose lease ran out; returns how many. Safe to run on several machines at once."""
     recovered = 0
     while lost := leases.lost("completions", limit=BATCH):
-        done = sum(recover(id_) for id_ in lost)
+        done = sum(_recover_or_report(id_) for id_ in lost)
         recovered += done
         if done == 0:
             break
     return recovered
+
+
+def _recover_or_report(id_: UUID) -> bool:
+    """One that cannot be settled must not keep the others from it. It stays leased to us and is tried again."""
+    try:
+        return recover(id_)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # noqa: BLE001 - whatever is wrong with this one, the next one is not to blame
+        log.exception("completion_not_recoverable", completion_id=str(id_))
+        return False
 
 
 def recover(id_: UUID) -> bool:

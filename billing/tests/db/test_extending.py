@@ -10,10 +10,12 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from billing import ledger
-from billing.errors import InsufficientCredits
+from billing.errors import InsufficientCredits, SpendingLimitReached
 from billing.limits import services as limits
-from billing.models import CreditGrant, CreditHold, CreditWallet
-from billing.tests.makers import credits, make_hold, make_wallet, share
+from billing.models import CreditGrant, CreditHold, CreditWallet, SpendingLimit
+from billing.tests.makers import credits, make_call, make_hold, make_wallet, settle, share
+from config.core.errors import ValidationFailed
+from config.core.ids import uuid7
 
 pytestmark = pytest.mark.django_db
 
@@ -54,3 +56,32 @@ def test_a_hold_that_does_not_grow_asks_nothing_of_a_wallet_that_was_voided_mean
     with pytest.raises(InsufficientCredits), transaction.atomic():
         extend(user_id, reference, share("2"), share("3.00000001"))
     assert held(user_id) == CreditHold.objects.get(user_id=user_id).amount == Decimal(5)
+
+
+def test_a_limit_that_is_made_while_work_runs_counts_what_that_work_holds_by_then():
+    """The hold was placed for one agent and is for another one by now, within its size."""
+    user_id, first, second = make_wallet("20"), uuid7(), uuid7()
+    reference = make_hold(user_id, "5", agent_id=first)
+    extend(user_id, reference, share("5", agent_id=second))
+    limits.create(user_id=user_id, subject="user", subject_id=user_id, period="day", amount=credits("100"), tz="UTC",
+                  set_by="test")  # fmt: skip
+    SpendingLimit.objects.filter(user_id=user_id).update(subject="agent", subject_id=second, amount=credits("5"))
+    [status] = limits.status_of(user_id)
+    assert status.held == Decimal(5)
+    with pytest.raises(SpendingLimitReached), transaction.atomic():
+        make_hold(user_id, "0.00000001", agent_id=second)
+    make_hold(user_id, "5", agent_id=first)
+
+
+def test_credits_that_people_post_leave_room_to_settle_what_runs():
+    user_id = make_wallet("1")
+    reference = make_hold(user_id, "1")
+    for amount in ("9999999999", "9000000001"):
+        for sign in (1, -1):
+            with pytest.raises(ValidationFailed), transaction.atomic():
+                ledger.adjust(user_id=user_id, amount=sign * credits(amount), reason="test", initiated_by="staff")
+    ledger.adjust(user_id=user_id, amount=credits("-8999999999"), reason="test", initiated_by="staff")
+    # Back towards zero is never refused.
+    ledger.adjust(user_id=user_id, amount=credits("1"), reason="test", initiated_by="staff")
+    settle(user_id, reference, make_call(turn_id=reference.id))
+    assert CreditWallet.objects.get(user_id=user_id).balance == Decimal(-8_999_999_998)

@@ -36,7 +36,7 @@ from pricing.rating import TokenPools
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long, pytest.mark.timeout(600)]
 
-PARTS, SEQUENCES, STEPS = 4, 250, 40
+PARTS, SEQUENCES, STEPS = 4, 250, 38
 REFUSALS = (InsufficientCredits, NothingToVoid, RefundExceedsDebit, ValidationFailed, NotFound)
 
 aliases = st.sampled_from([*MULTIPLIERS])
