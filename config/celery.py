@@ -63,10 +63,17 @@ app.conf.update(
             "schedule": 3_600,
             "options": {"expires": 3_600},
         },
+        # For those whose message was lost, or whose worker died.
+        "parse-uploads": {
+            "task": "files.tasks.parse_uploads",
+            "schedule": settings.SWEEP_INTERVAL_S,
+            "options": {"expires": settings.SWEEP_INTERVAL_S * 2},
+        },
+        "remove-orphans": {"task": "files.tasks.remove_orphans", "schedule": crontab(hour=4, minute=23)},
         "check-ledger": {"task": "billing.tasks.check_ledger", "schedule": crontab(hour=3, minute=17)},
     },
 )
-app.autodiscover_tasks(["billing", "billing.alerts", "sessions_app"])
+app.autodiscover_tasks(["billing", "billing.alerts", "files", "sessions_app"])
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]

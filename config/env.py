@@ -215,6 +215,22 @@ def writable_folder(name: str) -> str:
     return raw
 
 
+def s3() -> dict[str, str | None]:
+    """The options of an S3 storage: S3_ENDPOINT_URL, S3_BUCKET, S3_REGION, S3_ACCESS_KEY, S3_SECRET_KEY."""
+    bucket, access_key, secret_key = (text(f"S3_{part}") for part in ("BUCKET", "ACCESS_KEY", "SECRET_KEY"))
+    if not bucket:
+        raise ImproperlyConfigured("S3_BUCKET: not set, as STORAGE_BACKEND is s3")
+    if bool(access_key) != bool(secret_key):
+        raise ImproperlyConfigured("S3_ACCESS_KEY, S3_SECRET_KEY: set both, or none where the machine has a role")
+    return {
+        "endpoint_url": http_url("S3_ENDPOINT_URL") or None,
+        "bucket_name": bucket,
+        "region_name": text("S3_REGION") or "us-east-1",
+        "access_key": access_key or None,
+        "secret_key": secret_key or None,
+    }
+
+
 def redis_url(name: str, default: str = "") -> str:
     raw = text(name) or default
     try:

@@ -214,12 +214,29 @@ ORCHESTRATOR_MODEL_ALIAS = env.text("ORCHESTRATOR_MODEL_ALIAS")
 SUMMARY_MODEL_ALIAS = env.text("SUMMARY_MODEL_ALIAS")
 LLM_MAX_OUTPUT_TOKENS = env.integer("LLM_MAX_OUTPUT_TOKENS", default=4096, least=1, most=1_000_000)
 
+# Tools. Without a key there is no web search.
+TAVILY_API_KEY = env.text("TAVILY_API_KEY").strip()
+TAVILY_BASE_URL = env.http_url("TAVILY_BASE_URL") or "https://api.tavily.com"
+
+# Files
+FILE_MAX_BYTES = env.integer("FILE_MAX_BYTES", default=20_000_000, least=1)
+FILE_TEXT_MAX_CHARS = env.integer("FILE_TEXT_MAX_CHARS", default=2_000_000, least=1, most=50_000_000)
+FILE_PARSE_TIMEOUT_S = env.integer("FILE_PARSE_TIMEOUT_S", default=60, least=1, most=3_600)
+# Of address space; an interpreter with its libraries has some 200 MB of it.
+FILE_PARSE_MEMORY_BYTES = env.integer("FILE_PARSE_MEMORY_BYTES", default=1_073_741_824, least=268_435_456)
+# Of a worker, at once; its other threads stay free for turns.
+FILE_PARSE_PROCESSES = env.integer("FILE_PARSE_PROCESSES", default=2, least=1, most=1_000)
+STORAGE_BACKEND = env.choice("STORAGE_BACKEND", default="local", allowed=("local", "s3"))
+STORAGE_ROOT = env.writable_folder("STORAGE_ROOT") or str(BASE_DIR / ".data" / "uploads")
 # Static files
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / ".data" / "static"
 WHITENOISE_USE_FINDERS = DEBUG
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "files": {"BACKEND": "files.backends.S3Storage", "OPTIONS": env.s3()}
+    if STORAGE_BACKEND == "s3"
+    else {"BACKEND": "files.backends.FolderStorage", "OPTIONS": {"location": STORAGE_ROOT}},
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
@@ -257,7 +274,7 @@ SPECTACULAR_SETTINGS = {
         "EnforcementEnum": "billing.models.Enforcement",
         "LimitSubjectEnum": "billing.models.SpendingLimit.Subject",
         "OwnerLimitSubjectEnum": "billing.limits.serializers.OWNER_SUBJECTS",
-        "RoomModeEnum": "sessions_app.serializers.ROOM_MODES",
+        "RoomModeEnum": "sessions_app.room_serializers.ROOM_MODES",
         "TurnModeEnum": "sessions_app.models.Room.Mode",
     },
 }

@@ -21,6 +21,7 @@ api: list[URLPattern | URLResolver] = [
     path("", include("users.urls")),
     path("", include("pricing.urls")),
     path("", include("billing.urls")),
+    path("", include("files.urls")),
     path("", include("sessions_app.urls")),
 ]
 

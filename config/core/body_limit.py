@@ -1,4 +1,4 @@
-"""Holds request bodies to 1 MB before Django spools them to disk. Uploads (multipart) have their own limit."""
+"""Holds request bodies to 1 MB before Django spools them to disk, and uploads (multipart) to the size of a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from config.core.errors import RequestTooLarge
+from config.core.errors import DomainError, FileTooLarge, RequestTooLarge
 from config.core.middleware import request_id
 from config.core.problems import PROBLEM_TYPE, domain_problem
 
@@ -17,6 +17,10 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+# What an upload has around its file: boundaries, headers of the part, small fields.
+ENVELOPE_MAX_BYTES = 65_536
 
 
 class _TooLarge(Exception):
@@ -31,13 +35,14 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope.get("headers", ()))
-        if scope["type"] != "http" or headers.get(b"content-type", b"").startswith(b"multipart/"):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = settings.JSON_BODY_MAX_BYTES
+        is_upload = headers.get(b"content-type", b"").lower().startswith(b"multipart/")
+        limit, refusal = _limit(is_upload=is_upload)
         declared = headers.get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > limit:
-            await _refuse(headers, send, limit)
+            await _refuse(headers, send, refusal)
             return
         read = 0
 
@@ -50,12 +55,21 @@ class BodyLimit:
             return message
 
         try:
-            if b"transfer-encoding" in headers:
+            # An upload is not gathered in memory; whoever reads one does not ask for its length.
+            if b"transfer-encoding" in headers and not is_upload:
                 scope, counted = await _declared(scope, counted)  # type: ignore[assignment]
             await self.app(scope, counted, send)
         except _TooLarge:
             # Django reads the whole body before it calls a view, so nothing has been answered yet.
-            await _refuse(headers, send, limit)
+            await _refuse(headers, send, refusal)
+
+
+def _limit(*, is_upload: bool) -> tuple[int, DomainError]:
+    if is_upload:
+        limit_bytes: int = settings.FILE_MAX_BYTES
+        return limit_bytes + ENVELOPE_MAX_BYTES, FileTooLarge(limit_bytes=limit_bytes)
+    limit: int = settings.JSON_BODY_MAX_BYTES
+    return limit, RequestTooLarge(f"A request body may have at most {limit} bytes.")
 
 
 async def _declared(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
@@ -82,8 +96,7 @@ async def _declared(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
     return {**scope, "headers": [*kept, (b"content-length", str(len(body)).encode())]}, replayed
 
 
-async def _refuse(headers: dict[bytes, bytes], send: Send, limit: int) -> None:
-    error = RequestTooLarge(f"A request body may have at most {limit} bytes.")
+async def _refuse(headers: dict[bytes, bytes], send: Send, error: DomainError) -> None:
     body = json.dumps(domain_problem(error)).encode()
     id_ = request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
     answer_headers = [

@@ -63,6 +63,13 @@ class RequestTooLarge(DomainError):
     code, status, title = "request_too_large", 413, "Request too large"
 
 
+class FileTooLarge(DomainError):
+    code, status, title = "file_too_large", 413, "File too large"
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        super().__init__(f"A file may have at most {limit_bytes:,} bytes.", limit_bytes=limit_bytes)
+
+
 class ShuttingDown(DomainError):
     code, status, title = "provider_unavailable", 503, "Shutting down"
 

@@ -97,11 +97,13 @@ def stop_all(services: Sequence[Service]) -> None:
 
 def command_environment(caller: Mapping[str, str], folder: Path, services: Sequence[Service]) -> dict[str, str]:
     """The caller's environment, pointed at our services and at no others."""
-    elsewhere = {"DATABASE_POOL_URL", "CELERY_BROKER_URL"}
+    elsewhere = {"DATABASE_POOL_URL", "CELERY_BROKER_URL", "STORAGE_BACKEND"}
     environment = {name: value for name, value in caller.items() if name not in elsewhere}
     environment.setdefault("DEBUG", "1")
     environment["SECRET_KEY"] = persisted_secret(folder, "secret_key")
     environment[DATA_DIR_VARIABLE] = str(folder)
+    # Beside its database: the nightly job removes what no row names.
+    environment["STORAGE_ROOT"] = str(folder / "uploads")
     environment["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), str(bundled_postgres() / "bin"), caller.get("PATH", os.defpath)]
     )
