@@ -9,6 +9,7 @@ from __future__ import annotations
 from billing.ledger import MeteredCall
 from config.core.metrics import counter, gauge, histogram, word
 from sessions_app.llm.types import ChatResult
+from sessions_app.tools.registry import TOOLS
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 _FIRST_TEXT_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
@@ -49,6 +50,15 @@ _SUMMARY_FALLBACKS = counter(
 _ROUTING_FALLBACKS = counter(
     "routing_fallbacks_total", "Orchestrated turns whose routing call gave no usable plan.", ("reason",)
 )
+
+_TOOL_CALLS = counter(
+    "tool_calls_total", "Calls of tools that models asked for, by how they ended.", ("tool", "status")
+)
+
+
+def tool_called(tool_name: str, status: str) -> None:
+    # What a model calls is not ours to name: a tool that does not exist has one label.
+    _TOOL_CALLS.labels(tool_name if tool_name in TOOLS else "unknown", status).inc()
 
 
 def turn_started(mode: str) -> None:

@@ -1,104 +1,16 @@
-"""Rooms, agents, sessions and turns coming in and going out. No business logic here."""
+"""Turns and what belongs to them, coming in and going out. No business logic here."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.conf import settings
-from django.core.validators import RegexValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from config.core.fields import ClosedSerializer, IdField, TextField
-from sessions_app.models import Agent, Message, Room, RoomAgent, Session, SessionSummary, Turn, TurnContextAudit
-
-TOOLS = ("search", "file_read", "file_search")
-ROOM_MODES = [(value, label) for value, label in Room.Mode.choices if value != Room.Mode.STANDALONE]
-
-
-class AgentOut(serializers.ModelSerializer[Agent]):
-    class Meta:
-        model = Agent
-        fields = [
-            "id", "agent_key", "name", "description", "role_prompt", "model_alias", "tool_permissions", "created_at",
-            "updated_at",
-        ]  # fmt: skip
-
-
-class AgentIn(ClosedSerializer):
-    agent_key = TextField(
-        trim_whitespace=False,
-        validators=[RegexValidator(r"\A[a-z0-9_]{1,32}\Z", "1 to 32 of a-z, 0-9 and _.", code="invalid")],
-    )
-    name = TextField(max_length=100, required=False)
-    description = TextField(max_length=500, required=False, allow_blank=True)
-    role_prompt = TextField(max_length=20_000, required=False, allow_blank=True)
-    model_alias = TextField(max_length=64)
-    tool_permissions = serializers.ListField(
-        child=serializers.ChoiceField(choices=TOOLS), required=False, max_length=len(TOOLS)
-    )
-
-    def validate_tool_permissions(self, value: list[str]) -> list[str]:
-        return list(dict.fromkeys(value))
-
-
-class RoomOut(serializers.ModelSerializer[Room]):
-    mode = serializers.ChoiceField(choices=ROOM_MODES)
-
-    class Meta:
-        model = Room
-        fields = ["id", "name", "goal", "mode", "created_at", "updated_at"]
-
-
-class RoomIn(ClosedSerializer):
-    name = TextField(max_length=100)
-    goal = TextField(max_length=10_000, required=False, allow_blank=True)
-    mode = serializers.ChoiceField(choices=ROOM_MODES, required=False)
-
-
-class RoomModeIn(ClosedSerializer):
-    mode = serializers.ChoiceField(choices=ROOM_MODES)
-
-
-class RoomAgentOut(serializers.ModelSerializer[RoomAgent]):
-    agent_id = serializers.UUIDField()
-    agent_key = serializers.CharField(source="agent.agent_key")
-    name = serializers.CharField(source="agent.name")
-    model_alias = serializers.CharField(source="agent.model_alias")
-
-    class Meta:
-        model = RoomAgent
-        fields = ["agent_id", "agent_key", "name", "model_alias", "position"]
-
-
-class RoomAgentIn(ClosedSerializer):
-    agent_id = IdField()
-    position = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
-
-
-class PositionIn(ClosedSerializer):
-    position = serializers.IntegerField(min_value=0, max_value=1_000_000)
-
-
-class SessionOut(serializers.ModelSerializer[Session]):
-    room_id = serializers.SerializerMethodField()
-    agent_id = serializers.SerializerMethodField()
-
-    class Meta:
-        model = Session
-        fields = ["id", "room_id", "agent_id", "title", "created_at"]
-
-    def get_room_id(self, session: Session) -> str | None:
-        """Null for a session with one agent alone."""
-        return None if session.room.standalone_agent_id else str(session.room_id)
-
-    def get_agent_id(self, session: Session) -> str | None:
-        """Null for a session of a room."""
-        return str(session.room.standalone_agent_id) if session.room.standalone_agent_id else None
-
-
-class SessionIn(ClosedSerializer):
-    title = TextField(max_length=200, required=False, allow_blank=True)
+from config.core.fields import ClosedSerializer, TextField
+from sessions_app.models import Agent, Message, Room, Session, SessionSummary, Turn, TurnContextAudit
+from sessions_app.room_serializers import SessionOut
 
 
 class MessageOut(serializers.ModelSerializer[Message]):
@@ -249,6 +161,19 @@ class BillLineOut(serializers.Serializer[Any]):
     formula = serializers.CharField()
 
 
+class BillToolOut(serializers.Serializer[Any]):
+    call_index = serializers.IntegerField()
+    step_id = serializers.UUIDField()
+    agent_key = serializers.CharField()
+    tool_name = serializers.CharField()
+    status = serializers.CharField()
+    error_code = serializers.CharField(allow_blank=True)
+    latency_ms = serializers.IntegerField()
+    result_bytes = serializers.IntegerField()
+    called_at = serializers.DateTimeField()
+    credits_charged = serializers.CharField()
+
+
 class BillOut(serializers.Serializer[Any]):
     """Shape of `turns.reading.bill`."""
 
@@ -259,6 +184,7 @@ class BillOut(serializers.Serializer[Any]):
     weights = BillWeightsOut()
     divisor = serializers.CharField()
     calls = BillLineOut(many=True)
+    tool_calls = BillToolOut(many=True)
     credits_burned = serializers.CharField()
     credits_charged = serializers.CharField()
     balance_after = serializers.CharField(allow_null=True)

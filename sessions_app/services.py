@@ -10,6 +10,7 @@ from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
 
 from config.core.errors import NotFound, ValidationFailed
+from files.reading import files_of
 from pricing import cache as price_cache
 from sessions_app.errors import UnknownModelAlias
 from sessions_app.models import Agent, Room, RoomAgent, Session, Turn
@@ -115,6 +116,23 @@ def seat_of(room: Room, *, agent_id: UUID) -> RoomAgent:
     seat = RoomAgent.objects.select_related("agent").filter(room=room, agent_id=agent_id).first()
     if seat is None:
         raise NotFound
+    return seat
+
+
+def update_seat(seat: RoomAgent, fields: dict[str, Any]) -> RoomAgent:
+    """Move an agent, or name the files that it may read.
+
+    Raises: ValidationFailed for a file that this room does not have.
+    """
+    if fields.get("file_ids") is not None:
+        named = list(dict.fromkeys(fields["file_ids"]))
+        found = {file.id for file in files_of(user_id=seat.room.user_id, room_id=seat.room_id, allowed=named)}
+        if not found.issuperset(named):
+            raise ValidationFailed("This room has no such file.", field="file_ids", error_code="does_not_exist")
+        fields["file_ids"] = [str(id_) for id_ in named]
+    for name, value in fields.items():
+        setattr(seat, name, value)
+    seat.save(update_fields=list(fields))
     return seat
 
 

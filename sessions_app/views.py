@@ -16,20 +16,19 @@ from config.core.callers import caller_id
 from config.core.openapi import problems
 from sessions_app import services
 from sessions_app.models import Agent, Room, RoomAgent, Session, SessionSummary
-from sessions_app.serializers import (
+from sessions_app.room_serializers import (
     AgentIn,
     AgentOut,
-    MessageOut,
-    PositionIn,
     RoomAgentIn,
     RoomAgentOut,
     RoomIn,
     RoomModeIn,
     RoomOut,
+    SeatIn,
     SessionIn,
     SessionOut,
-    SummaryOut,
 )
+from sessions_app.serializers import MessageOut, SummaryOut
 from sessions_app.turns.reading import conversation_of, describe_message
 
 _ERRORS = problems("401 not_authenticated", "404 not_found", "422 validation_error")
@@ -161,13 +160,11 @@ class RoomAgentViewSet(OwnedViewSet):
         seat = services.seat_agent(room, agent_id=body["agent_id"], position=body.get("position"))
         return Response(RoomAgentOut(seat).data, status=201)
 
-    @extend_schema(operation_id="move_room_agent", request=PositionIn, responses={200: RoomAgentOut, **_ERRORS})
+    @extend_schema(operation_id="move_room_agent", request=SeatIn, responses={200: RoomAgentOut, **_ERRORS})
     def partial_update(self, request: Request, room_id: UUID, agent_id: UUID) -> Response:
-        """Move an agent within the round."""
+        """Move an agent within the round, or say which files of the room it may read."""
         seat = services.seat_of(self._room(room_id), agent_id=agent_id)
-        seat.position = _valid(PositionIn(data=request.data))["position"]
-        seat.save(update_fields=["position"])
-        return Response(RoomAgentOut(seat).data)
+        return Response(RoomAgentOut(services.update_seat(seat, _valid(SeatIn(data=request.data)))).data)
 
     @extend_schema(operation_id="remove_room_agent", responses={204: None, **_ERRORS})
     def destroy(self, request: Request, room_id: UUID, agent_id: UUID) -> Response:

@@ -52,14 +52,34 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """What an agent's tools told it in an earlier turn: nobody else's business. `text` is written out already."""
+
+    agent_key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
-    """What all calls of a turn have in common. `history` is what no summary stands for, oldest first."""
+    """What all calls of a turn have in common. `history` is what no summary stands for, oldest first.
+
+    `traces`: what tools gave lately, oldest first; each is read by its own agent alone.
+    """
 
     goal: str
     summary: Summary | None
     history: tuple[Utterance, ...]
     user_input: str
     mark: str
+    traces: tuple[Trace, ...] = ()
+
+    def traces_of(self, agent_key: str) -> Message | None:
+        own = [trace.text for trace in self.traces if trace.agent_key == agent_key]
+        return (
+            Message("user", attributed("What your tools told you earlier", "\n\n".join(own), self.mark))
+            if own
+            else None
+        )
 
 
 def mark_of(session_id: UUID, *, secret: str) -> str:

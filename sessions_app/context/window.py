@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from sessions_app.context.conversation import Conversation, Utterance, as_read_by, as_summary, explains_marks
 from sessions_app.errors import ContextBudgetExceeded
 from sessions_app.llm.estimate import BOUND_BYTES_PER_TOKEN, BOUND_TOKENS_PER_MESSAGE, input_bound
-from sessions_app.llm.types import Message, ResponseSchema
+from sessions_app.llm.types import Message, ResponseSchema, ToolChoice, ToolSpec
 
 # An output reserve beyond this share of the context would leave little to read on small models.
 _RESERVE_SHARE = 4
@@ -32,7 +32,12 @@ Count = Callable[[str], int]
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who reads, and how much it can. `closing` follows the answers of the turn; `schema` is what it must answer in."""
+    """Who reads, and how much it can. `closing` follows the answers of the turn; `schema` is what it must answer in.
+
+    `preface` goes before the user's message. `tools` are what it is told that it can use, `tool_choice` whether it may;
+    `is_choice`: it is asked in words which one, not for an answer. `hears_data`: `preface` or `closing` have other
+    people's words in them.
+    """
 
     agent_key: str
     system: str
@@ -41,6 +46,11 @@ class Reader:
     max_output_tokens: int
     closing: tuple[Message, ...] = ()
     schema: ResponseSchema | None = None
+    preface: tuple[Message, ...] = ()
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    is_choice: bool = False
+    hears_data: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,9 @@ class Window:
 
     messages: tuple[Message, ...]
     schema: ResponseSchema | None
+    tools: tuple[ToolSpec, ...]
+    tool_choice: ToolChoice
+    is_choice: bool
     input_tokens: int
     output_tokens: int
     reading: Reading
@@ -80,15 +93,17 @@ class Parts:
     """All that a reader could read, before anything is left out."""
 
     system: Message
+    preface: tuple[Message, ...]
     asked: Message
     closing: tuple[Message, ...]
     answers: tuple[Message, ...]
     notes: Message | None
     history: tuple[Message, ...]
+    traces: Message | None
 
     @property
     def required(self) -> tuple[Message, ...]:
-        return (self.system, self.asked, *self.closing)
+        return (self.system, *self.preface, self.asked, *self.closing)
 
 
 def input_budget(*, context_tokens: int, max_output_tokens: int) -> int:
@@ -110,15 +125,18 @@ def parts_of(reader: Reader, conversation: Conversation, answers: Sequence[Utter
     system = [reader.system]
     if conversation.goal.strip():
         system.append(f"The goal of this conversation: {conversation.goal.strip()}")
-    if others or notes:
+    traces = conversation.traces_of(reader.agent_key)
+    if others or notes or traces or reader.hears_data:
         system.append(explains_marks(mark))
     return Parts(
         system=Message("system", "\n\n".join(system)),
+        preface=reader.preface,
         asked=Message("user", conversation.user_input),
         closing=reader.closing,
         answers=heard,
         notes=notes,
         history=past,
+        traces=traces,
     )
 
 
@@ -142,9 +160,11 @@ def compose(
     left -= heard_tokens
     notes, notes_tokens, notes_cut = _notes(parts.notes, min(left, budget // NOTES_SHARE), count)
     left -= notes_tokens
+    traces, traces_tokens, _ = _notes(parts.traces, min(left, budget // NOTES_SHARE), count)
+    left -= traces_tokens
     past, past_tokens = _newest_that_fit(parts.history, left, count)
-    messages = (parts.system, *notes, *past, parts.asked, *heard, *parts.closing)
-    size = required + heard_tokens + notes_tokens + past_tokens
+    messages = (parts.system, *notes, *past, *traces, *parts.preface, parts.asked, *heard, *parts.closing)
+    size = required + heard_tokens + notes_tokens + traces_tokens + past_tokens
     missing = len(parts.history) - len(past)
     reading = Reading(
         model_alias=reader.model_alias,
@@ -166,7 +186,10 @@ def compose(
     return Window(
         messages=messages,
         schema=reader.schema,
-        input_tokens=input_bound(messages, schema=reader.schema),
+        tools=reader.tools,
+        tool_choice=reader.tool_choice,
+        is_choice=reader.is_choice,
+        input_tokens=input_bound(messages, schema=reader.schema, tools=reader.tools),
         output_tokens=max(1, min(reader.max_output_tokens, reader.context_tokens - size)),
         reading=reading,
     )
@@ -182,7 +205,7 @@ def ensure_it_fits(reader: Reader, conversation: Conversation, *, count: Count |
 
 
 def _bare(conversation: Conversation) -> Conversation:
-    return replace(conversation, summary=None, history=())
+    return replace(conversation, summary=None, history=(), traces=())
 
 
 def _checked(parts: Parts, reader: Reader, budget: int, count: Count) -> int:
@@ -198,9 +221,10 @@ def _checked(parts: Parts, reader: Reader, budget: int, count: Count) -> int:
 
 
 def required_tokens(parts: Parts, reader: Reader, count: Count) -> int:
-    """What must go along: instructions, the user's message, and the schema of a structured answer."""
-    schema = input_bound((), schema=reader.schema) if reader.schema else 0
-    return schema + sum(count(message.content) for message in parts.required)
+    """What must go along: instructions, the user's message, tools and what they gave, the schema of an answer."""
+    told = input_bound((), schema=reader.schema, tools=reader.tools)
+    asked = sum(input_bound((), tools=(), calls=message.tool_calls) for message in parts.required)
+    return told + asked + sum(count(message.content) for message in parts.required)
 
 
 def _newest_that_fit(messages: Sequence[Message], room: int, count: Count) -> tuple[list[Message], int]:

@@ -9,6 +9,7 @@ from sessions_app.llm.faults import error_frame_fault, runaway_fault
 from sessions_app.llm.frames import Frame
 from sessions_app.llm.redaction import excerpt
 from sessions_app.llm.text import TextStream, label
+from sessions_app.llm.tool_wire import GatheredCalls
 from sessions_app.llm.usage_chunks import GatheredUsage, UsageChunks
 
 # Far above any real answer (a token has 4 characters on average), so only who ignores `max_tokens` meets it.
@@ -30,6 +31,7 @@ class Answer:
         usage_chunks: UsageChunks = "cumulative",
     ) -> None:
         self.usage = GatheredUsage(usage_chunks)
+        self.tool_calls = GatheredCalls(key)
         self.finish_reason: str | None = None
         self._said_model = ""
         self.first_text_at: float | None = None
@@ -51,8 +53,14 @@ class Answer:
         return self.text[self._counted_chars :]
 
     @property
-    def has_text(self) -> bool:
-        return bool(self._parts)
+    def has_output(self) -> bool:
+        """Whether the model has begun to answer, be it with text or with a call of a tool."""
+        return bool(self._parts) or bool(self.tool_calls)
+
+    @property
+    def written(self) -> str:
+        """All that the model wrote, its calls of tools included."""
+        return self.text + self.tool_calls.text
 
     @property
     def model(self) -> str:
@@ -70,6 +78,10 @@ class Answer:
             self.usage.take(frame.usage)
         if frame.text:
             self._say(self._stream.feed(frame.text))
+        for piece in frame.tool_calls:
+            self._room_chars -= self.tool_calls.take(piece)
+        if self._room_chars < 0:
+            raise runaway_fault()
         if frame.usage is not None:
             self._counted_chars = self._said_chars + self._stream.held_chars
         if frame.error is not None:

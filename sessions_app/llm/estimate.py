@@ -7,9 +7,10 @@ is what a call can cost at most; holds are placed with it, and it is part of the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from sessions_app.llm.types import Message, ResponseSchema
+from sessions_app.llm.tool_wire import calls_json, tools_json
+from sessions_app.llm.types import Message, ResponseSchema, ToolCall, ToolSpec
 
 ESTIMATE_BYTES_PER_TOKEN = 4
 ESTIMATE_TOKENS_PER_MESSAGE = 4
@@ -20,8 +21,10 @@ BOUND_BYTES_PER_TOKEN = 3
 BOUND_TOKENS_PER_MESSAGE = 8
 
 
-def estimate_input(messages: Iterable[Message], *, schema: ResponseSchema | None = None) -> int:
-    size_bytes, count = _measure(messages, schema)
+def estimate_input(
+    messages: Iterable[Message], *, schema: ResponseSchema | None = None, tools: Sequence[ToolSpec] = ()
+) -> int:
+    size_bytes, count = _measure(messages, schema, tools)
     return _ceil_div(size_bytes, ESTIMATE_BYTES_PER_TOKEN) + ESTIMATE_TOKENS_PER_MESSAGE * count
 
 
@@ -29,9 +32,16 @@ def estimate_output(text: str) -> int:
     return _ceil_div(_size_bytes(text), ESTIMATE_BYTES_PER_TOKEN)
 
 
-def input_bound(messages: Iterable[Message], *, schema: ResponseSchema | None = None) -> int:
-    """No provider counts more input tokens than this for these messages and this schema."""
-    size_bytes, count = _measure(messages, schema)
+def input_bound(
+    messages: Iterable[Message], *, schema: ResponseSchema | None = None, tools: Sequence[ToolSpec] = (),
+    calls: Sequence[ToolCall] = (),
+) -> int:  # fmt: skip
+    """No provider counts more input tokens than this for these messages, this schema and these tools.
+
+    `calls`: those of messages that are counted elsewhere.
+    """
+    size_bytes, count = _measure(messages, schema, tools)
+    size_bytes += _size_bytes(calls_json(calls))
     return _ceil_div(size_bytes, BOUND_BYTES_PER_TOKEN) + BOUND_TOKENS_PER_MESSAGE * count
 
 
@@ -40,10 +50,10 @@ def schema_json(schema: ResponseSchema) -> str:
     return json.dumps(schema.schema, ensure_ascii=False)
 
 
-def _measure(messages: Iterable[Message], schema: ResponseSchema | None) -> tuple[int, int]:
-    sizes_bytes = [_size_bytes(message.content) for message in messages]
+def _measure(messages: Iterable[Message], schema: ResponseSchema | None, tools: Sequence[ToolSpec]) -> tuple[int, int]:
+    sizes_bytes = [_size_bytes(message.content) + _size_bytes(calls_json(message.tool_calls)) for message in messages]
     schema_bytes = 0 if schema is None else _size_bytes(schema_json(schema))
-    return sum(sizes_bytes) + schema_bytes, len(sizes_bytes)
+    return sum(sizes_bytes) + schema_bytes + _size_bytes(tools_json(tools)), len(sizes_bytes)
 
 
 def _size_bytes(text: str) -> int:

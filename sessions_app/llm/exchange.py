@@ -31,6 +31,7 @@ from sessions_app.llm.redaction import excerpt
 from sessions_app.llm.retrying import parse_retry_after
 from sessions_app.llm.sse import EventTooLargeError
 from sessions_app.llm.text import clean
+from sessions_app.llm.tool_wire import message_body, tools_body
 from sessions_app.llm.types import ChatRequest, ResponseSchema
 
 ERROR_BODY_MAX_BYTES = 65_536
@@ -97,16 +98,19 @@ def _headers(provider: Provider, request: ChatRequest) -> dict[str, str]:
 
 
 def _body(request: ChatRequest) -> bytes:
-    body = {
+    body: dict[str, Any] = {
         **request.options,
         "model": request.model,
-        "messages": [{"role": each.role, "content": clean(each.content)} for each in request.messages],
+        "messages": [message_body(each) for each in request.messages],
         "max_tokens": request.max_output_tokens,
         "temperature": request.temperature,
         # Always a stream: only a streaming provider stops generating when its socket is closed.
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    if request.tools:
+        body["tools"] = tools_body(request.tools)
+        body["tool_choice"] = request.tool_choice
     if request.response_schema is not None:
         body["response_format"] = _response_format(request.response_schema)
     return json.dumps(body, ensure_ascii=False).encode()

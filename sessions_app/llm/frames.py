@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from sessions_app.llm.tool_wire import CallPiece, pieces_of
+
 _USAGE_PLACES = frozenset({"usage", "message", "usageMetadata", "x_groq"})
 _TEXT_PART_TYPES = (None, "text", "output_text")
 
@@ -19,6 +21,7 @@ class Frame:
     """`error` is None where there was none, and otherwise what the provider said, possibly nothing."""
 
     text: str = ""
+    tool_calls: tuple[CallPiece, ...] = ()
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     model: str | None = None
@@ -47,6 +50,7 @@ def read_frame(body: dict[str, Any]) -> Frame:
     return Frame(
         # The text that comes with an error is the error's, never the answer's.
         text=_text(choice) if error is None else "",
+        tool_calls=pieces_of(_said(choice)) if error is None else (),
         finish_reason=reason if isinstance(reason, str) and reason else None,
         usage=_usage(body, choice),
         model=model if isinstance(model, str) and model else None,
@@ -107,10 +111,14 @@ def _member(body: dict[str, Any], name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _said(choice: dict[str, Any]) -> dict[str, Any]:
+    said = choice.get("delta") or choice.get("message")
+    return said if isinstance(said, dict) else {}
+
+
 def _text(choice: dict[str, Any]) -> str:
     """`delta` in a stream, `message` in a whole body. `reasoning_content` is not looked at: it is no answer."""
-    said = choice.get("delta") or choice.get("message")
-    content = said.get("content") if isinstance(said, dict) else None
+    content = _said(choice).get("content")
     if isinstance(content, str):
         return content
     if isinstance(content, list):

@@ -84,7 +84,7 @@ class _Call:
     def ended(self, fault: Fault | None) -> ChatResult:
         if fault is None:
             return self._result("success", None)
-        return self._result("partial" if self._answer.has_text else fault.status, fault)
+        return self._result("partial" if self._answer.has_output else fault.status, fault)
 
     async def _ask_until_answered(self, provider: Provider) -> None:
         max_retries = _tightened(self._settings.max_retries, self._request.retries)
@@ -107,7 +107,7 @@ class _Call:
         metered = meter(
             status=status,
             request=self._request,
-            text=text,
+            text=answer.written,
             usage=usage,
             uncounted=answer.uncounted_text,
             flags=answer.usage.flags,
@@ -125,6 +125,7 @@ class _Call:
             latency_ms=_since_ms(self._started_at, perf_counter()),
             first_text_ms=None if answer.first_text_at is None else _since_ms(self._started_at, answer.first_text_at),
             attempts=self._attempts,
+            tool_calls=answer.tool_calls.calls(),
         )
 
     def _evidence(self) -> dict[str, Any] | None:

@@ -44,7 +44,8 @@ def meter(
 ) -> Metered:
     """`usage` is the evidence that is stored with the call, `flags` what was noticed while it was gathered.
 
-    `uncounted` is the end of the text, which came after the last usage.
+    `text` is all that the model wrote, its calls of tools included; `uncounted` is the end of the text, which came
+    after the last usage.
     """
     if status in {"error", "timeout", "rate_limited"}:
         return NOTHING
@@ -52,7 +53,7 @@ def meter(
     if status == "cancelled" and not text and not reported.is_complete:
         return NOTHING
     flags = tuple(dict.fromkeys((*flags, *reported.flags)))
-    input_estimate = estimate_input(request.messages, schema=request.response_schema)
+    input_estimate = estimate_input(request.messages, schema=request.response_schema, tools=request.tools)
     pools = reported.pools(input_estimate=input_estimate, output_estimate=estimate_output(text))
     if not reported.is_complete:
         return Metered(pools, "estimated", flags)

@@ -8,16 +8,39 @@ from typing import Any, Literal
 
 from pricing.rating import TokenPools
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+ToolChoice = Literal["auto", "none"]
 CallStatus = Literal["success", "partial", "error", "timeout", "rate_limited", "cancelled"]
 FailureCode = Literal["provider_error", "provider_unavailable", "provider_timeout"]
 UsageSource = Literal["provider", "partial", "estimated", "none"]
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """What a model wants called. `arguments` is what it wrote, JSON or not; nothing of it is trusted."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as a model is told of it; `parameters` is the JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
+    """`tool_calls`: what an assistant's message asked for. `tool_call_id`: what a tool's message is the result of."""
+
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +55,8 @@ class ResponseSchema:
 class ChatRequest:
     """`retries` and `total_timeout_s` tighten the gateway's settings for this call; they never widen them.
 
-    `options`: further members of the request's body, passed on as they are.
+    `tools`: what the model may ask for; with `tool_choice` "none" it is told of them and may not. `options`: further
+    members of the request's body, passed on as they are.
     """
 
     provider: str
@@ -42,6 +66,8 @@ class ChatRequest:
     request_id: str
     temperature: float = 0.2
     response_schema: ResponseSchema | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice = "auto"
     retries: int | None = None
     total_timeout_s: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -59,7 +85,10 @@ class ProviderFailure:
 
 @dataclass(frozen=True, slots=True)
 class ChatResult:
-    """What one call did. `text` is exactly what `on_delta` was given; `pools` is exactly what is to be billed."""
+    """What one call did. `text` is exactly what `on_delta` was given; `pools` is exactly what is to be billed.
+
+    `tool_calls`: what the model asked for, in its order; complete only where `status` is `success`.
+    """
 
     status: CallStatus
     text: str
@@ -73,6 +102,7 @@ class ChatResult:
     latency_ms: int
     first_text_ms: int | None
     attempts: int
+    tool_calls: tuple[ToolCall, ...] = ()
 
     @property
     def failed(self) -> bool:

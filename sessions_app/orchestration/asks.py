@@ -12,8 +12,11 @@ from typing import Literal
 
 from sessions_app.context.conversation import Utterance
 from sessions_app.context.window import Reader
+from sessions_app.llm.providers import ToolMode
 from sessions_app.llm.types import Message, ResponseSchema
 from sessions_app.orchestration import routing, synthesis
+from sessions_app.tools.talk import ToolStep, with_tools
+from sessions_app.tools.toolkits import Toolkit
 from sessions_app.turns.planning import Plan, Speaker
 
 # Providers that know no structured output refuse the request itself: then the instructions must do.
@@ -25,7 +28,10 @@ Purpose = Literal["agent", "router", "synthesis", "summary"]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question to one model. `answers`: what it hears of this turn. `streams`: whether the client sees its text."""
+    """One question to one model. `answers`: what it hears of this turn. `streams`: whether the client sees its text.
+
+    `tool_steps`: what it has done with tools for this answer. `tools_off`: it has to answer without any further one.
+    """
 
     speaker: Speaker
     purpose: Purpose
@@ -35,10 +41,16 @@ class Ask:
     schema: ResponseSchema | None = None
     most_output_tokens: int | None = None
     streams: bool = True
+    tool_steps: tuple[ToolStep, ...] = ()
+    tools_off: bool = False
 
-    def reader(self, *, context_tokens: int, max_output_tokens: int) -> Reader:
+    def reader(
+        self, *, context_tokens: int, max_output_tokens: int, toolkit: Toolkit | None = None,
+        tool_mode: ToolMode = "native", mark: str = "",
+    ) -> Reader:  # fmt: skip
+        """`toolkit`: what it can use; `tool_mode` says how its provider is told of that."""
         most = max_output_tokens if self.most_output_tokens is None else self.most_output_tokens
-        return Reader(
+        reader = Reader(
             agent_key=self.speaker.agent_key,
             system=self.system,
             model_alias=self.speaker.model_alias,
@@ -47,6 +59,9 @@ class Ask:
             closing=self.closing,
             schema=self.schema,
         )
+        if toolkit is None:
+            return reader
+        return with_tools(reader, toolkit, self.tool_steps, mode=tool_mode, is_off=self.tools_off, mark=mark)
 
 
 def speech(speaker: Speaker, answers: tuple[Utterance, ...] = ()) -> Ask:

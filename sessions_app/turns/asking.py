@@ -14,16 +14,18 @@ from sessions_app import metrics
 from sessions_app.context import summarising, titling
 from sessions_app.context.conversation import Summary
 from sessions_app.context.summarising import SummaryDue
-from sessions_app.context.window import Window, compose, input_budget
+from sessions_app.context.window import Reader, Window, compose, input_budget
 from sessions_app.errors import ContextBudgetExceeded
 from sessions_app.llm.estimate import input_bound
 from sessions_app.llm.types import ChatResult, ResponseSchema
 from sessions_app.orchestration.asks import REFUSES_SCHEMA, Ask
+from sessions_app.tools.using import Room
 from sessions_app.turns.calling import Call, Caller
 from sessions_app.turns.counting import exactly
-from sessions_app.turns.outcome import OUT_OF_CREDITS, SPOKEN, RunReport, why_not
+from sessions_app.turns.outcome import CHOICE, OUT_OF_CREDITS, RunReport, is_spoken, why_not
 from sessions_app.turns.planning import Speaker, Warning
 from sessions_app.turns.preparing import chain_of, counting, find_price, price_of, reader_of
+from sessions_app.turns.tool_loop import ToolLoop
 from sessions_app.turns.turn import OpenedTurn
 
 log = structlog.get_logger(__name__)
@@ -57,16 +59,18 @@ class Asker:
         self.caller = caller
         self.report = report
         self.conversation = turn.prepared.conversation
+        # What all tools of the turn may still say.
+        self.tool_room = Room()
         # The first answer's call as opening planned it by bounds. Its hold is there, so it can be made in any case.
         self._opened_with: Window | None = turn.prepared.window
 
     async def ask(self, question: Ask) -> ChatResult | NotAsked | None:
         """One answer. None when the wallet does not allow the call. Raises: TurnLost."""
         try:
-            result = await self._or_fallback(question.speaker, partial(self._asked, question))
+            result = await self._answered(question)
         except ContextBudgetExceeded as refusal:
             log.warning("question_too_long", purpose=question.purpose, model_alias=refusal.model_alias)
-            if question.purpose in SPOKEN:
+            if is_spoken(question.purpose, None):
                 self.report.shortfalls.append(refusal.code)
                 self.report.failure_details.setdefault(refusal.code, refusal.detail)
             return NotAsked()
@@ -75,9 +79,18 @@ class Asker:
                 code, detail = self.caller.refusal.code, self.caller.refusal.detail
                 self.caller.warn(code, f"A further call was not made. {detail}")
                 self.report.stopped_by = code
-        elif question.purpose in SPOKEN and result.status != "success":
+        elif is_spoken(question.purpose, None) and result.status != "success":
             self.report.shortfalls.append(result.failure.code if result.failure else result.status)
         return result
+
+    async def _answered(self, question: Ask) -> ChatResult | None:
+        if question.purpose == "agent" and question.speaker.agent_key in self.turn.prepared.plan.toolkits:
+            return await ToolLoop(self, question).answer()
+        return await self.attempt(question)
+
+    async def attempt(self, question: Ask) -> ChatResult | None:
+        """One model call, or a fallback's. Raises: TurnLost, ContextBudgetExceeded."""
+        return await self._or_fallback(question.speaker, partial(self._asked, question))
 
     async def summarise(self) -> None:
         """Make the notes that are due: the turn's first call. Without them its other calls are pruned."""
@@ -99,7 +112,8 @@ class Asker:
 
     async def entitle(self, how: str) -> None:
         """Name an untitled session after its first exchange. A title that cannot be made is no failure of the turn."""
-        answer = next((step.content for step in reversed(self.caller.meter.steps) if step.purpose in SPOKEN), "")
+        spoken = (step for step in reversed(self.caller.meter.steps) if is_spoken(step.purpose, step.context))
+        answer = next((step.content for step in spoken), "")
         if how == "off" or not answer or not self.turn.prepared.is_untitled:
             return
         self.report.title = titling.from_message(self.turn.request.message)
@@ -157,7 +171,7 @@ class Asker:
 
     async def _window(self, question: Ask, opened_with: Window | None) -> Window:
         prepared = self.turn.prepared
-        reader = reader_of(question, prepared.book, self.turn.request)
+        reader = self.reader_of(question)
         price = price_of(prepared.book, reader.model_alias)
         exact = await exactly(reader, self.conversation, question.answers, price)
         try:
@@ -173,7 +187,13 @@ class Asker:
                 raise
             return opened_with
 
+    def reader_of(self, question: Ask) -> Reader:
+        prepared = self.turn.prepared
+        return reader_of(question, prepared.book, self.turn.request, prepared.plan, mark=self.conversation.mark)
+
     def _call(self, question: Ask, window: Window, notice: Warning | None) -> Call:
+        # A choice of a tool in words is between us and the model.
+        context = {"task": CHOICE} if window.is_choice else {}
         return Call(
             speaker=question.speaker,
             purpose=question.purpose,
@@ -181,9 +201,11 @@ class Asker:
             schema=window.schema,
             input_tokens=window.input_tokens,
             output_tokens=window.output_tokens,
-            context=asdict(window.reading),
-            streams=question.streams,
+            context={**asdict(window.reading), **context},
+            streams=question.streams and not window.is_choice,
             notice=notice,
+            tools=window.tools,
+            tool_choice=window.tool_choice,
         )
 
     async def _noted(

@@ -16,12 +16,12 @@ from config.core.transactions import joined_atomic, patiently, retrying
 from pricing.price_book import ModelPrice
 from sessions_app import metrics, tracing
 from sessions_app.llm import gateway
-from sessions_app.llm.types import ChatRequest, ChatResult, Message, ResponseSchema
+from sessions_app.llm.types import ChatRequest, ChatResult, Message, ResponseSchema, ToolChoice, ToolSpec
 from sessions_app.orchestration.asks import Purpose
 from sessions_app.turns import rows
 from sessions_app.turns.event_log import EventLog
 from sessions_app.turns.meter import Meter
-from sessions_app.turns.outcome import RunReport
+from sessions_app.turns.outcome import CHOICE, RunReport, is_choice
 from sessions_app.turns.planning import Speaker, Warning
 from sessions_app.turns.preparing import most, price_of
 from sessions_app.turns.rows import StepRow
@@ -52,6 +52,8 @@ class Call:
     context: dict[str, Any]
     streams: bool
     notice: Warning | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice = "auto"
 
 
 class Caller:
@@ -96,6 +98,18 @@ class Caller:
         self.report.warnings.append(Warning(code, detail))
         self.events.emit("warning", {"code": code, "detail": detail})
 
+    async def journal(self) -> None:
+        """Journal what has finished: before tools run, for they may take long. Raises: TurnLost."""
+        steps = self.meter.unjournaled()
+
+        def unit() -> bool:
+            with joined_atomic():
+                return rows.journal(turn_id=self.turn.id, claim=self.turn.lease_claim, steps=steps)
+
+        if not await patiently(lambda: retrying(unit), patience_s=_RESERVE_PATIENCE_S):
+            raise TurnLost
+        self.meter.journaled(steps)
+
     async def _reserve(self, next_call: Share, *, purpose: Purpose) -> bool:
         """Journal what has finished and what begins, and extend the hold to cover it: one small transaction."""
         steps = self.meter.unjournaled()
@@ -139,6 +153,8 @@ class Caller:
             max_output_tokens=call.output_tokens,
             request_id=self.meter.request_id(step),
             response_schema=call.schema,
+            tools=call.tools,
+            tool_choice=call.tool_choice,
         )
 
         def said(text: str) -> None:
@@ -202,4 +218,6 @@ def _who(step: StepRow) -> dict[str, Any]:
         "agent_key": step.speaker.agent_key,
         "model_alias": step.speaker.model_alias,
         "purpose": step.purpose,
+        # A model's choice of a tool, made in words, is nothing that the client reads.
+        **({"task": CHOICE} if is_choice(step.context) else {}),
     }

@@ -39,8 +39,7 @@ def exactly_blocking(model_alias: str, texts: Sequence[str]) -> Mapping[str, int
 def _in_question(parts: Parts, budget: int) -> list[str]:
     """All texts but the history that is too old to fit however few tokens it has. None while bytes alone fit."""
     texts = [message.content for message in (*parts.required, *parts.answers)]
-    if parts.notes is not None:
-        texts.append(parts.notes.content)
+    texts += [message.content for message in (parts.notes, parts.traces) if message is not None]
     history = [message.content for message in parts.history]
     frames = 8 * (len(texts) + len(history))
     if frames + sum(len(text.encode("utf-8", "surrogatepass")) for text in (*texts, *history)) <= budget:

@@ -15,9 +15,10 @@ from sessions_app.context import titling
 from sessions_app.context.conversation import Notes, Utterance, as_read_by, as_summary, explains_marks
 from sessions_app.context.window import bound_count, compose, input_budget
 from sessions_app.errors import ContextBudgetExceeded
-from sessions_app.llm.estimate import input_bound
+from sessions_app.llm.estimate import BOUND_BYTES_PER_TOKEN, input_bound
 from sessions_app.orchestration import asks, routing
 from sessions_app.orchestration.asks import Ask
+from sessions_app.tools import limits
 from sessions_app.turns.opening import plan_only
 from sessions_app.turns.preparing import chain_of, most, reader_of
 from sessions_app.turns.turn import Prepared, TurnRequest
@@ -28,6 +29,8 @@ _REREAD_FACTOR = 4
 _WIDEST = "\U0001f600"
 # What a second round has heard, for the words of its questions.
 _HEARD = (Utterance("", "", ""),)
+# All that tools may say in a turn, and all that may be written to ask for it, each result in its frame.
+_TOOL_TOKENS = (limits.TURN_RESULT_BYTES + limits.CALLS * (limits.ARGUMENT_BYTES + 600)) // BOUND_BYTES_PER_TOKEN
 
 
 def estimate(request: TurnRequest) -> dict[str, Any]:
@@ -85,19 +88,28 @@ def _call(request: TurnRequest, prepared: Prepared, ask: Ask, heard: int) -> tup
 
     Where the alias has fallbacks, it is the dearest that may come to answer.
     """
-    reader = reader_of(ask, prepared.book, request)
+    reader = reader_of(ask, prepared.book, request, prepared.plan, mark=prepared.conversation.mark)
+    uses_tools = reader.tools or reader.is_choice
     try:
         window = compose(reader, prepared.conversation)
         read, output_tokens = window.input_tokens, window.output_tokens
     except ContextBudgetExceeded:
         # By its bound it does not fit: it is counted exactly and takes at most all there is, or it is not asked.
         read, output_tokens = reader.context_tokens, reader.max_output_tokens
+    # A choice of a tool is short; the answer after it is not.
+    output_tokens = request.max_output_tokens if reader.is_choice else output_tokens
     costs = [ZERO]
     for price in chain_of(prepared.book, ask.speaker.model_alias):
         reader = ask.reader(context_tokens=price.context_tokens, max_output_tokens=request.max_output_tokens)
         budget = input_budget(context_tokens=reader.context_tokens, max_output_tokens=reader.max_output_tokens)
         input_tokens = max(read, min(read + heard, budget))
-        costs.append(most(input_tokens, min(reader.max_output_tokens, price.context_tokens), price, prepared.book))
+        written = min(reader.max_output_tokens, price.context_tokens)
+        cost = most(input_tokens, written, price, prepared.book)
+        if uses_tools:
+            # Each further step may read all that tools may say and all that was written to ask for it.
+            fuller = max(read, min(read + heard + _TOOL_TOKENS, budget))
+            cost += (limits.MODEL_STEPS - 1) * most(fuller, written, price, prepared.book)
+        costs.append(cost)
     return max(costs), output_tokens
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +12,12 @@ from django.db import connection
 from billing.enforcement import OVERRIDE_SQL
 from config.core.jsonb import decoded
 from config.core.transactions import patience_sql
-from sessions_app.context.conversation import Notes, Summary, Utterance
+from files.reading import FileInfo, files_of
+from sessions_app.context.conversation import Notes, Summary, Trace, Utterance
 from sessions_app.context.summarising import MESSAGES_MAX
+from sessions_app.tools.limits import TRACE_TURNS
+from sessions_app.tools.registry import TOOLS
+from sessions_app.tools.traces import written
 from sessions_app.turns.planning import Speaker
 from sessions_app.turns.turn import TurnRequest
 
@@ -33,7 +37,8 @@ class Replay:
 class LoadedRoom:
     """`history`: what was said since the messages that `summary` stands for, oldest first.
 
-    `last_turn_id`: attempts to make the last turn anew that gave no answer do not count.
+    `traces`: what tools gave in the last turns. `files`: of the room, where an agent could use them. `last_turn_id`:
+    attempts to make the last turn anew that gave no answer do not count.
     """
 
     room_id: UUID
@@ -45,6 +50,8 @@ class LoadedRoom:
     history: tuple[Utterance, ...]
     last_turn_index: int
     last_turn_id: UUID | None
+    traces: tuple[Trace, ...] = ()
+    files: tuple[FileInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,8 @@ SELECT (SELECT jsonb_build_array(k.fingerprint, k.resource_id) FROM idempotency_
          WHERE k.caller_id = %(caller_id)s AND k.key = %(key)s),
        p.version, p.revision, {OVERRIDE_SQL},
        s.room_id, s.mode, s.goal, s.title,
-       (SELECT jsonb_agg(jsonb_build_array(a.id, a.agent_key, a.name, a.role_prompt, a.model_alias, a.description)
+       (SELECT jsonb_agg(jsonb_build_array(a.id, a.agent_key, a.name, a.role_prompt, a.model_alias, a.description,
+                                           a.tool_permissions, ra.file_ids)
                          ORDER BY ra.position, ra.id)
           FROM room_agents ra JOIN agents a ON a.id = ra.agent_id AND a.deleted_at IS NULL
          WHERE ra.room_id = s.room_id),
@@ -93,7 +101,11 @@ SELECT (SELECT jsonb_build_array(k.fingerprint, k.resource_id) FROM idempotency_
          WHERE t.session_id = s.id AND NOT (
                t.regenerates_id IS NOT NULL AND t.finished_at IS NOT NULL
                AND NOT EXISTS (SELECT 1 FROM messages a WHERE a.turn_id = t.id AND a.role = 'assistant'))
-         ORDER BY t.turn_index DESC LIMIT 1)
+         ORDER BY t.turn_index DESC LIMIT 1),
+       (SELECT jsonb_agg(jsonb_build_array(x.agent_key, x.context->'tools') ORDER BY t.turn_index, x.step_index)
+          FROM turns t JOIN turn_steps x ON x.turn_id = t.id
+         WHERE t.session_id = s.id AND t.turn_index > newest.turn_index - {TRACE_TURNS} AND x.context ? 'tools'
+           AND NOT t.id = ANY(%(left_out)s::uuid[]))
   FROM pricing_versions p LEFT JOIN (
        SELECT s.id, s.room_id, r.mode, r.goal, s.title FROM sessions s JOIN rooms r ON r.id = s.room_id
         WHERE s.id = %(session_id)s AND s.user_id = %(user_id)s AND s.deleted_at IS NULL AND r.deleted_at IS NULL
@@ -125,26 +137,40 @@ def load(request: TurnRequest, *, left_out: Sequence[UUID] = ()) -> Loaded:
     found = decoded(replay)
     return Loaded(
         Replay(found[0], UUID(found[1])) if found else None,
-        _room(room) if room[0] is not None else None,
+        _with_files(_room(room), request.user_id) if room[0] is not None else None,
         version, revision, override,
     )  # fmt: skip
 
 
+def _with_files(room: LoadedRoom, user_id: UUID) -> LoadedRoom:
+    """A second statement, for rooms alone in which somebody may read files."""
+    if not any(TOOLS[name].reads_files for agent in room.agents for name in agent.tools if name in TOOLS):
+        return room
+    return replace(room, files=tuple(files_of(user_id=user_id, room_id=room.room_id, allowed=None)))
+
+
 def _room(row: Sequence[Any]) -> LoadedRoom:
-    room_id, mode, goal, title, agents, notes, history, last_turn_index, last_turn_id = row
+    room_id, mode, goal, title, agents, notes, history, last_turn_index, last_turn_id, traces = row
     return LoadedRoom(
         room_id=room_id,
         mode=mode,
         goal=goal,
         title=title,
-        agents=tuple(Speaker(UUID(id_), *rest) for id_, *rest in decoded(agents) or []),
+        agents=tuple(_speaker(row) for row in decoded(agents) or []),
         summary=_summary(decoded(notes)),
         history=tuple(
             Utterance(key, name, text, index, UUID(id_)) for key, name, text, index, id_ in decoded(history) or []
         ),
         last_turn_index=last_turn_index,
         last_turn_id=last_turn_id,
+        traces=tuple(Trace(key, written(tools)) for key, tools in decoded(traces) or []),
     )
+
+
+def _speaker(row: Sequence[Any]) -> Speaker:
+    id_, key, name, role_prompt, model_alias, description, tools, files = row
+    file_ids = None if files is None else tuple(files)
+    return Speaker(UUID(id_), key, name, role_prompt, model_alias, description, tuple(tools), file_ids)
 
 
 def _summary(row: Any) -> Summary | None:

@@ -5,6 +5,7 @@ Every call that the gateway makes is counted here, rated at the pinned price. No
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,6 +18,8 @@ from config.core.money import ZERO
 from pricing.price_book import ModelPrice, PriceBook
 from pricing.rating import LARGEST_CHARGE, TokenPools, Weights, rate
 from sessions_app.llm.types import ChatResult
+from sessions_app.tools.traces import encode
+from sessions_app.tools.using import Outcome
 from sessions_app.turns import journal
 from sessions_app.turns.planning import Speaker
 from sessions_app.turns.rows import StepRow
@@ -74,7 +77,7 @@ class Meter:
         self.steps: list[StepRow] = []
         self.calls: list[MeteredCall] = []
         self._first_step_id = first_step_id
-        self._journaled: dict[UUID, str] = {}
+        self._journaled: dict[UUID, tuple[str, bool]] = {}
 
     def charged(self) -> list[Share]:
         """What the finished calls cost, by alias and agent."""
@@ -122,6 +125,12 @@ class Meter:
         )
         return call
 
+    def used_tools(self, outcomes: Sequence[Outcome]) -> None:
+        """What the call that ended last asked for was done: it belongs to its step."""
+        step = self.steps[-1]
+        context = {**(step.context or {}), "tools": [encode(outcome) for outcome in outcomes]}
+        self.steps[-1] = replace(step, context=context)
+
     def lose(self, step: StepRow, *, price: ModelPrice) -> MeteredCall:
         """A call that was running when its process died: an event without usage, billed nothing."""
         return self.finish(step, lost_with_its_process(price), price=price)
@@ -131,7 +140,7 @@ class Meter:
         return f"{self.ids.turn_id}-{step.step_index}"
 
     def unjournaled(self) -> list[StepRow]:
-        return [step for step in self.steps if self._journaled.get(step.id) != step.status]
+        return [step for step in self.steps if self._journaled.get(step.id) != _state(step)]
 
     def ended(self) -> list[StepRow]:
         """The steps that the journal does not have yet and whose calls have ended."""
@@ -139,4 +148,9 @@ class Meter:
 
     def journaled(self, steps: list[StepRow]) -> None:
         for step in steps:
-            self._journaled[step.id] = step.status
+            self._journaled[step.id] = _state(step)
+
+
+def _state(step: StepRow) -> tuple[str, bool]:
+    """What of a step changes after it was journaled: how it ended, and what tools gave after that."""
+    return step.status, "tools" in (step.context or {})

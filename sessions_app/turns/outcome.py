@@ -10,7 +10,7 @@ from uuid import UUID
 from config.core.ids import uuid7
 from sessions_app.context import summarising
 from sessions_app.context.auditing import audit_of
-from sessions_app.turns.ending_rows import Answer, Conclusion, SummaryRow, TurnEnd
+from sessions_app.turns.ending_rows import Answer, Conclusion, SummaryRow, ToolCallRow, TurnEnd
 from sessions_app.turns.planning import Warning
 from sessions_app.turns.rows import StepRow
 
@@ -23,6 +23,8 @@ BROKEN = "internal_error"
 
 # What of a turn its client reads: the agents' answers and the orchestrator's.
 SPOKEN = frozenset({"agent", "synthesis"})
+# The task of a step in which a model chose a tool in words: nothing that its client reads.
+CHOICE = "tool_choice"
 
 _DETAILS = {
     "provider_error": "The provider answered with an error.",
@@ -52,9 +54,23 @@ class RunReport:
     title: str = ""
 
 
+def is_choice(context: Mapping[str, Any] | None) -> bool:
+    return (context or {}).get("task") == CHOICE
+
+
+def is_spoken(purpose: str, context: Mapping[str, Any] | None) -> bool:
+    """Whether what a step says is for the client."""
+    return purpose in SPOKEN and not is_choice(context)
+
+
+def asked_for_tools(context: Mapping[str, Any] | None) -> bool:
+    """Whether a step was followed by another one of the same answer: it chose a tool, or called some."""
+    return is_choice(context) or "tools" in (context or {})
+
+
 def conclude(*, steps: Sequence[StepRow], report: RunReport, summary_plan: Mapping[str, Any] | None) -> Conclusion:
     """Completed when everybody answered in full; partial with some text; failed with none."""
-    spoken = [step for step in steps if step.purpose in SPOKEN]
+    spoken = [step for step in steps if is_spoken(step.purpose, step.context)]
     answers = [_answer(step) for step in spoken if step.content]
     status, code = _status(answered=bool(answers), report=report)
     detail = report.failure_details.get(code) or _DETAILS.get(code, "") if code else ""
@@ -71,14 +87,32 @@ def conclude(*, steps: Sequence[StepRow], report: RunReport, summary_plan: Mappi
     )
     audit = audit_of(
         [
-            {"step_index": step.step_index, "purpose": step.purpose, **step.context}
+            {"step_index": step.step_index, "purpose": step.purpose, **_without_tools(step.context)}
             for step in steps
             if step.context and "budget_tokens" in step.context and step.status != "running"
         ],
         summarised_tokens=int(summary_plan["read_tokens"]) if summary_plan and not fallback_reason else 0,
         fallback_reason=fallback_reason,
     )
-    return Conclusion(end, answers, summary, audit)
+    return Conclusion(end, answers, summary, audit, tool_calls_of(steps))
+
+
+def _without_tools(context: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in context.items() if name != "tools"}
+
+
+def tool_calls_of(steps: Sequence[StepRow]) -> list[ToolCallRow]:
+    """The tool calls of a turn in their order, from its steps: a turn that was recovered has them, too."""
+    calls = [(step, tool) for step in steps for tool in (step.context or {}).get("tools", ())]
+    return [
+        ToolCallRow(
+            id=uuid7(), step_id=step.id, agent_id=step.speaker.agent_id, agent_key=step.speaker.agent_key,
+            call_index=index, tool_name=tool["tool_name"], arguments_hash=tool["arguments_hash"],
+            status=tool["status"], error_code=tool["code"], latency_ms=tool["latency_ms"],
+            result_bytes=tool["result_bytes"], called_at=tool["called_at"],
+        )
+        for index, (step, tool) in enumerate(calls, start=1)
+    ]  # fmt: skip
 
 
 def _answer(step: StepRow) -> Answer:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sessions_app.models import Turn
 from sessions_app.turns.event_log import TurnEvent
-from sessions_app.turns.outcome import SPOKEN
+from sessions_app.turns.outcome import is_spoken
 from sessions_app.turns.watching import kept_log, local_log
 
 
@@ -26,7 +26,7 @@ def said_so_far(events: Iterable[TurnEvent]) -> list[dict[str, Any]]:
     """One message a call that the client sees the text of, in order of speaking."""
     said: list[dict[str, Any]] = []
     for event in events:
-        if event.name == "agent_started" and event.data["purpose"] in SPOKEN:
+        if event.name == "agent_started" and is_spoken(event.data["purpose"], event.data):
             said.append({
                 "id": None, "role": "assistant", "agent_key": event.data["agent_key"],
                 "agent_name": event.data["agent_name"], "content": "", "created_at": None,

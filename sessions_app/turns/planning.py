@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
 from sessions_app.errors import NoRoomAgents, NoValidTaggedAgents
+from sessions_app.tools.toolkits import Toolkit
 
 # Not after a word character, so that an e-mail address is not a tag.
 _TAG = re.compile(r"(?<![\w@])@([A-Za-z0-9_]+)")
@@ -25,13 +26,18 @@ class Speaker:
     model_alias: str
     # What the orchestrator is told of it, besides key and name.
     description: str = ""
+    # Names of the tools that it may use, and the ids of the room's files that it may read; None for all of them.
+    tools: tuple[str, ...] = ()
+    file_ids: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "agent_id": str(self.agent_id)}
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Speaker:
-        return cls(**{**data, "agent_id": UUID(data["agent_id"])})
+        files = data.get("file_ids")
+        tools = {"tools": tuple(data.get("tools", ())), "file_ids": None if files is None else tuple(files)}
+        return cls(**{**data, **tools, "agent_id": UUID(data["agent_id"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ class Plan:
     """`mode` says whether a speaker hears the ones before it (`roundtable`) or answers the user alone.
 
     In an orchestrator room `speakers` are those that the `manager` may choose from. `housekeeper`: in whose name the
-    session is summed up.
+    session is summed up. `toolkits`: what speakers can use, by their keys.
     """
 
     mode: str
@@ -74,6 +80,7 @@ class Plan:
     manager: Speaker | None = None
     warnings: tuple[Warning, ...] = ()
     resumption: Resumption | None = None
+    toolkits: Mapping[str, Toolkit] = field(default_factory=dict)
 
 
 def plan_turn(

@@ -29,6 +29,7 @@ from sessions_app.llm.providers import configured
 from sessions_app.models import Turn
 from sessions_app.orchestration import asks
 from sessions_app.orchestration.asks import Ask
+from sessions_app.tools.toolkits import Toolkit, toolkit_of
 from sessions_app.turns.loading import Loaded, LoadedRoom
 from sessions_app.turns.planning import Plan, Speaker, Warning, plan_turn
 from sessions_app.turns.resuming import chain_of_turn, ensure_resumable, resumed, steps_of
@@ -103,12 +104,15 @@ def _prepared(
     if room is None:
         raise NotFound
     conversation = _conversation(request, room)
-    readers = [reader_of(ask, book, request) for ask in asks.possible(plan)]
+    plan = replace(plan, toolkits=_toolkits(plan, room, conversation.mark))
+    readers = [reader_of(ask, book, request, plan, mark=conversation.mark) for ask in asks.possible(plan)]
     count = counting(exact)
     for reader in readers:
         ensure_it_fits(reader, conversation, count=count)
     first = asks.first(plan)
-    window = compose(reader_of(first, book, request), conversation, first.answers, count=count)
+    window = compose(
+        reader_of(first, book, request, plan, mark=conversation.mark), conversation, first.answers, count=count
+    )
     summary, fallback = _summary(conversation, readers, plan, book)
     return Prepared(
         room_id=room.room_id,
@@ -152,7 +156,17 @@ def _usable(book: PriceBook, model_alias: str, variable: str) -> str:
 
 def _conversation(request: TurnRequest, room: LoadedRoom) -> Conversation:
     mark = mark_of(request.session_id, secret=settings.SECRET_KEY)
-    return Conversation(room.goal, room.summary, room.history, request.message, mark)
+    return Conversation(room.goal, room.summary, room.history, request.message, mark, room.traces)
+
+
+def _toolkits(plan: Plan, room: LoadedRoom, mark: str) -> dict[str, Toolkit]:
+    """What each speaker can use. None of it in a turn without tools, which is most."""
+    found = {
+        speaker.agent_key: toolkit_of(speaker.tools, room.files, allowed=speaker.file_ids, mark=mark)
+        for speaker in plan.speakers
+        if speaker.tools
+    }
+    return {key: toolkit for key, toolkit in found.items() if toolkit is not None}
 
 
 def _summary(
@@ -199,9 +213,15 @@ def price_of(book: PriceBook, model_alias: str) -> ModelPrice:
     return price
 
 
-def reader_of(ask: Ask, book: PriceBook, request: TurnRequest) -> Reader:
+def reader_of(ask: Ask, book: PriceBook, request: TurnRequest, plan: Plan, *, mark: str) -> Reader:
     price = price_of(book, ask.speaker.model_alias)
-    return ask.reader(context_tokens=price.context_tokens, max_output_tokens=request.max_output_tokens)
+    return ask.reader(
+        context_tokens=price.context_tokens,
+        max_output_tokens=request.max_output_tokens,
+        toolkit=plan.toolkits.get(ask.speaker.agent_key) if ask.purpose == "agent" else None,
+        tool_mode=configured()[price.provider].tool_mode,
+        mark=mark,
+    )
 
 
 def counting(exact: Mapping[str, int]) -> Count | None:

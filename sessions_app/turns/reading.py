@@ -15,7 +15,7 @@ from config.core.money import ZERO, ledger_text, usage_text
 from pricing.history import book_at
 from pricing.rating import Weights
 from sessions_app.errors import TurnFailed
-from sessions_app.models import Message, Session, Turn, TurnStep
+from sessions_app.models import Message, Session, ToolCallEvent, Turn, TurnStep
 
 _NO_USAGE = reports.TurnUsage()
 
@@ -124,7 +124,7 @@ def bill(turn: Turn) -> dict[str, Any]:
     """The itemised bill: one line per LLM call, with the formula filled in, in numbers that can be added up again."""
     weights = book_at(turn.pricing_version, turn.pricing_revision).weights
     names: dict[UUID | None, tuple[str, str]] = {
-        step.id: (step.agent_key, step.agent_name) for step in TurnStep.objects.filter(turn_id=turn.id)
+        step.id: (step.agent_key, step.agent_name) for step in TurnStep.objects.filter(turn_id=turn.id).defer("context")
     }
     calls = reports.calls_of_turn(turn_id=turn.id)
     balance = reports.balances_after(reference_type="turn", reference_ids=[turn.id]).get(turn.id)
@@ -141,9 +141,28 @@ def bill(turn: Turn) -> dict[str, Any]:
         },
         "divisor": usage_text(weights.divisor),
         "calls": [_line(call, *names.get(call.step_id, ("", "")), weights) for call in calls],
+        "tool_calls": [
+            _tool_line(call) for call in ToolCallEvent.objects.filter(turn_id=turn.id).order_by("call_index")
+        ],
         "credits_burned": usage_text(sum((call.credits_burned for call in calls), ZERO)),
         "credits_charged": ledger_text(sum((call.credits_charged for call in calls), ZERO)),
         "balance_after": None if balance is None else ledger_text(balance),
+    }
+
+
+def _tool_line(call: ToolCallEvent) -> dict[str, Any]:
+    """Tools cost nothing; what they gave is paid as input of the next call."""
+    return {
+        "call_index": call.call_index,
+        "step_id": call.step_id,
+        "agent_key": call.agent_key,
+        "tool_name": call.tool_name,
+        "status": call.status,
+        "error_code": call.error_code,
+        "latency_ms": call.latency_ms,
+        "result_bytes": call.result_bytes,
+        "called_at": call.called_at,
+        "credits_charged": ledger_text(ZERO),
     }
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from sessions_app.models import Room, Turn, TurnStep
+from sessions_app.tools.events import finished, started
 from sessions_app.turns.event_log import TurnEvent
-from sessions_app.turns.outcome import SPOKEN
+from sessions_app.turns.outcome import CHOICE, is_choice, is_spoken
 from sessions_app.turns.reading import bill, describe
 
 
@@ -37,7 +38,7 @@ def _events(turn: Turn, shown: dict[str, Any]) -> Iterator[tuple[str, dict[str, 
 
 def _calls(turn: Turn) -> Iterator[tuple[str, dict[str, Any]]]:
     """The calls in their order. In an orchestrated turn the agents between two of its own calls are a round."""
-    texts = {step.id: step.content for step in TurnStep.objects.filter(turn_id=turn.id) if step.purpose in SPOKEN}
+    steps = {step.id: step for step in TurnStep.objects.filter(turn_id=turn.id)}
     rounds = 0
     in_round = False
     for call in bill(turn)["calls"]:
@@ -46,22 +47,27 @@ def _calls(turn: Turn) -> Iterator[tuple[str, dict[str, Any]]]:
             rounds += speaks
             yield "round_start" if speaks else "round_end", {"round": rounds}
             in_round = speaks
-        yield from _call(call, texts.get(call["step_id"], ""))
+        yield from _call(call, steps.get(call["step_id"]))
     if in_round:
         yield "round_end", {"round": rounds}
 
 
-def _call(call: dict[str, Any], text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _call(call: dict[str, Any], step: TurnStep | None) -> Iterator[tuple[str, dict[str, Any]]]:
     who = {name: call[name] for name in ("agent_key", "model_alias", "purpose")}
+    if step is not None and is_choice(step.context):
+        who["task"] = CHOICE
     yield "agent_started", {**who, "agent_name": call["agent_name"], "step": call["call_index"]}
-    if text:
-        yield "chunk", {"agent_key": call["agent_key"], "delta": text}
+    if step is not None and step.content and is_spoken(step.purpose, step.context):
+        yield "chunk", {"agent_key": call["agent_key"], "delta": step.content}
     usage = {name: call[name] for name in ("input_tokens_fresh", "input_tokens_cached", "output_tokens")}
     usage["input_tokens_fresh"] += call["input_tokens_cache_write"]
     yield "agent_finished", {
         **who, "status": call["status"], "usage": usage, "credits_burned": call["credits_burned"],
         "credits_charged": call["credits_charged"],
     }  # fmt: skip
+    for tool in (step.context or {}).get("tools", ()) if step is not None else ():
+        yield "tool_started", started(call["agent_key"], tool["tool_name"], tool["arguments"])
+        yield "tool_finished", finished(call["agent_key"], tool["tool_name"], tool["status"], tool["latency_ms"])
 
 
 def _end(turn: Turn, shown: dict[str, Any]) -> tuple[str, dict[str, Any]]:

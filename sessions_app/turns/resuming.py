@@ -13,6 +13,7 @@ from config.core.errors import NotFound
 from sessions_app.errors import TurnNotResumable
 from sessions_app.models import Turn, TurnStep
 from sessions_app.orchestration import routing
+from sessions_app.turns.outcome import asked_for_tools
 from sessions_app.turns.planning import Plan, Resumption, Speaker
 
 # Of each answer the key, the name and the text.
@@ -58,6 +59,8 @@ def resumed(plan: Plan, steps: Sequence[TurnStep]) -> Plan:
 
     Raises: TurnNotResumable when nobody is left to speak.
     """
+    # What an agent said before it used a tool is no answer: it is asked again, and sees what its tools gave.
+    steps = [step for step in steps if not asked_for_tools(step.context)]
     answers = tuple(_answer(step) for step in steps if step.purpose == "agent" and step.content)
     if plan.mode == "orchestrator":
         return replace(plan, resumption=_orchestrated(plan, steps, answers))

@@ -91,6 +91,7 @@ def test_agents_sit_in_a_room_by_position(client, alice):
     url = f"{API}/rooms/{room['id']}/agents"
     assert client.post(url, {"agent_id": str(ann.id)}).json() == {
         "agent_id": str(ann.id), "agent_key": "ann", "name": "Ann", "model_alias": "gpt-4o", "position": 0,
+        "file_ids": None,
     }  # fmt: skip
     client.post(url, {"agent_id": str(ben.id)})
     client.post(url, {"agent_id": str(cal.id), "position": 0})
