@@ -7,7 +7,6 @@ Reference: https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -17,20 +16,22 @@ from rest_framework import serializers
 
 from config.core.fields import ClosedSerializer, TextField
 from config.core.idempotency import Claim
+from sessions_app.completions import functions
 from sessions_app.llm.text import clean
-from sessions_app.llm.types import Message, ResponseSchema, Role
+from sessions_app.llm.tool_wire import ID_MAX_CHARS
+from sessions_app.llm.types import Message, ResponseSchema, Role, ToolChoice, ToolSpec
 
 MESSAGES_MAX = 1_000
-# Far deeper than providers take, and far from where writing it as JSON would break off the call that is held for.
-_SCHEMA_DEPTH_MAX = 200
 # Passed on to the provider as they are.
-_OPTIONS = ("top_p", "stop", "seed", "presence_penalty", "frequency_penalty")
-_ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_OPTIONS = ("top_p", "stop", "seed", "presence_penalty", "frequency_penalty", "parallel_tool_calls")
+_ROLES: dict[str, Role] = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """`max_output_tokens` is None where the client leaves it to us."""
+    """`max_output_tokens` is None where the client leaves it to us. `tools` are the client's own, which it runs."""
 
     user_id: UUID
     model_alias: str
@@ -39,6 +40,8 @@ class CompletionRequest:
     temperature: float
     options: dict[str, Any] = field(default_factory=dict)
     schema: ResponseSchema | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice = "auto"
     streams: bool = False
     includes_usage: bool = False
     claim: Claim | None = None
@@ -61,11 +64,43 @@ class _Content(serializers.Field[str, Any, str, Any]):
         return "".join(part["text"] for part in parts)
 
 
+class _Nothing(serializers.Field[None, Any, None, Any]):
+    """Null, or an empty list."""
+
+    default_error_messages = {"nothing": "Not supported."}
+
+    def to_internal_value(self, data: Any) -> None:
+        if data != []:
+            self.fail("nothing")
+
+
 class _Message(ClosedSerializer):
     role = serializers.ChoiceField(choices=[*_ROLES])
-    content = _Content()
+    content = _Content(required=False, allow_null=True)
     # Who speaks, for models that know of it; ours are not told.
     name = TextField(max_length=64, required=False)
+    # What an assistant called, and which of these calls a tool's message is the result of.
+    tool_calls = serializers.ListField(
+        child=functions.ToolCallIn(), required=False, allow_null=True, max_length=functions.TOOLS_MAX
+    )
+    tool_call_id = TextField(max_length=ID_MAX_CHARS, required=False)
+    # OpenAI's clients send an answer back with all that it had; only what is none is understood.
+    refusal = _Nothing(required=False, allow_null=True)
+    annotations = _Nothing(required=False, allow_null=True)
+    audio = _Nothing(required=False, allow_null=True)
+    function_call = _Nothing(required=False, allow_null=True)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        calls = attrs.get("tool_calls")
+        if calls and attrs["role"] != "assistant":
+            raise serializers.ValidationError({"tool_calls": "Only an assistant calls tools."}, code="invalid")
+        if (attrs["role"] == "tool") != ("tool_call_id" in attrs):
+            raise serializers.ValidationError(
+                {"tool_call_id": "Needed for role `tool`, and only there."}, code="invalid"
+            )
+        if attrs.get("content") is None and not calls:
+            raise serializers.ValidationError({"content": "A message needs one."}, code="required")
+        return attrs
 
 
 class _StreamOptions(serializers.Serializer[Any]):
@@ -77,13 +112,7 @@ class _JsonSchema(serializers.Serializer[Any]):
     schema = serializers.DictField()
 
     def validate_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        level, depth = list[Any]([schema]), 0
-        while level:
-            depth += 1
-            nested = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
-            level = [*chain.from_iterable(nested)]
-        if depth > _SCHEMA_DEPTH_MAX:
-            raise serializers.ValidationError("Nested too deeply.", code="too_deep")
+        functions.ensure_shallow(schema)
         return schema
 
 
@@ -123,6 +152,11 @@ class CompletionIn(ClosedSerializer):
     stop = _Stop(required=False, allow_null=True)
     n = serializers.IntegerField(min_value=1, max_value=1, required=False, allow_null=True)
     response_format = _ResponseFormat(required=False, allow_null=True)
+    tools = serializers.ListField(
+        child=functions.ToolIn(), required=False, allow_null=True, max_length=functions.TOOLS_MAX
+    )
+    tool_choice = functions.ToolChoiceIn(required=False, allow_null=True)
+    parallel_tool_calls = serializers.BooleanField(required=False, allow_null=True)
     stream = serializers.BooleanField(required=False, allow_null=True)
     stream_options = _StreamOptions(required=False, allow_null=True)
     # These describe the caller.
@@ -147,18 +181,34 @@ def read(data: Any, *, user_id: UUID, claim: Claim | None, api_key_id: UUID | No
     options = {name: asked[name] for name in _OPTIONS if name in asked}
     format_ = asked.get("response_format", {"type": "text"})
     schema = format_.get("json_schema")
+    tools, choice = functions.specs_of(asked.get("tools", ())), asked.get("tool_choice")
+    functions.ensure_coherent(tools, choice)
+    if not tools:
+        # Providers refuse it where there is nothing to call.
+        options.pop("parallel_tool_calls", None)
     if format_["type"] == "json_object":
         options["response_format"] = {"type": "json_object"}
     return CompletionRequest(
         user_id=user_id,
         model_alias=asked["model"],
-        messages=tuple(Message(_ROLES[one["role"]], one["content"]) for one in asked["messages"]),
+        messages=tuple(_message(one) for one in asked["messages"]),
         max_output_tokens=asked.get("max_completion_tokens") or asked.get("max_tokens"),
         temperature=asked.get("temperature", 1.0),
         options=options,
         schema=ResponseSchema(schema["name"], schema["schema"]) if format_["type"] == "json_schema" else None,
+        tools=tools,
+        tool_choice=choice or "auto",
         streams=asked.get("stream", False),
         includes_usage=asked.get("stream_options", {}).get("include_usage", False),
         claim=claim,
         api_key_id=api_key_id,
+    )
+
+
+def _message(one: dict[str, Any]) -> Message:
+    return Message(
+        _ROLES[one["role"]],
+        one.get("content") or "",
+        functions.calls_of(one.get("tool_calls") or ()),
+        one.get("tool_call_id", ""),
     )

@@ -14,6 +14,7 @@ from billing import enforcement, ledger
 from billing.errors import InsufficientCredits, WalletBusy
 from billing.ledger import Place, Reference, Share
 from config.core import idempotency
+from config.core.errors import ValidationFailed
 from config.core.ids import uuid7
 from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, retrying, sqlstate
 from pricing import cache as price_cache
@@ -23,6 +24,7 @@ from sessions_app.completions import rows
 from sessions_app.completions.asked import CompletionRequest
 from sessions_app.errors import ContextBudgetExceeded
 from sessions_app.llm.estimate import BOUND_TOKENS_PER_MESSAGE, input_bound
+from sessions_app.llm.providers import configured
 from sessions_app.llm.types import Role
 from sessions_app.models import Completion
 from sessions_app.turns.counting import exactly_blocking
@@ -57,7 +59,7 @@ def open_completion(request: CompletionRequest) -> OpenedCompletion | Completion
     Locks:       completion (inserted) → wallet.
     Idempotent:  on (caller, key): a replay is looked up before the balance.
     Keeps:       L2, L5.
-    Raises:      UnknownModelAlias, ContextBudgetExceeded, InsufficientCredits, SpendingLimitReached,
+    Raises:      UnknownModelAlias, ValidationFailed, ContextBudgetExceeded, InsufficientCredits, SpendingLimitReached,
                  IdempotencyKeyReused, WalletBusy. Nothing is written then.
     """
     found = idempotency.find(request.claim)
@@ -65,6 +67,7 @@ def open_completion(request: CompletionRequest) -> OpenedCompletion | Completion
         return Completion.objects.get(id=found.resource_id)
     book = price_cache.latest()
     price = price_of(book, request.model_alias)
+    _ensure_it_knows_tools(request, price)
     input_tokens = _input_tokens(request, price)
     wanted = request.max_output_tokens or settings.LLM_MAX_OUTPUT_TOKENS
     output_tokens = min(wanted, price.context_tokens - input_tokens)
@@ -78,6 +81,14 @@ def open_completion(request: CompletionRequest) -> OpenedCompletion | Completion
             raise WalletBusy from None
         raise
     return row if is_replay else opened
+
+
+def _ensure_it_knows_tools(request: CompletionRequest, price: ModelPrice) -> None:
+    """Raises: ValidationFailed."""
+    if request.tools and configured()[price.provider].tool_mode != "native":
+        raise ValidationFailed(
+            "The provider of this model knows no functions.", field="tools", error_code="not_supported"
+        )
 
 
 def _open(opened: OpenedCompletion, hold: Decimal) -> tuple[Completion, bool]:
@@ -110,11 +121,12 @@ def _input_tokens(request: CompletionRequest, price: ModelPrice) -> int:
     Raises: ContextBudgetExceeded where not even one token of an answer would fit.
     """
     template = 0 if request.messages[0].role == _SYSTEM else _TEMPLATE_TOKENS
-    needed = input_bound(request.messages, schema=request.schema) + template
+    needed = input_bound(request.messages, schema=request.schema, tools=request.tools) + template
     if needed < price.context_tokens:
         return needed
     texts = [message.content for message in request.messages]
-    counts = exactly_blocking(price.model_alias, list(dict.fromkeys(texts))) if request.schema is None else {}
+    is_text_alone = request.schema is None and not request.tools and not any(m.tool_calls for m in request.messages)
+    counts = exactly_blocking(price.model_alias, list(dict.fromkeys(texts))) if is_text_alone else {}
     if counts:
         needed = sum(counts[text] + BOUND_TOKENS_PER_MESSAGE for text in texts) + template
         if needed < price.context_tokens:

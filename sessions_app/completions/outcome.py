@@ -13,18 +13,22 @@ from billing.ledger import MeteredCall, Reference, Settlement
 from config.core.money import usage_text
 from sessions_app.completions.errors import CompletionFailed, CompletionInProgress
 from sessions_app.completions.opening import RESOURCE
+from sessions_app.llm.tool_wire import calls_body
 from sessions_app.llm.types import ChatResult
 from sessions_app.models import Completion
 
 # What OpenAI's clients know; providers have more words for it.
-_FINISH_REASONS = ("stop", "length", "content_filter")
+_FINISH_REASONS = ("stop", "length", "content_filter", "tool_calls")
 # A call that we ended: only who still waits for it, or asks again by its key, ever reads this.
 _STOPPED = ("provider_unavailable", "The call was stopped before its answer was complete.")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the provider said, and what it counted. `failure` is (code, detail) where it did not end well."""
+    """What the provider said, and what it counted. `failure` is (code, detail) where it did not end well.
+
+    `tool_calls`: what the model wants called, as it is sent; none where it broke off, because they would not be whole.
+    """
 
     text: str
     finish_reason: str
@@ -34,12 +38,18 @@ class Answer:
     reasoning_tokens: int
     credits_burned: str
     failure: tuple[str, str] | None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing came, so that there is nothing to pay for either."""
+        return not self.text and not self.output_tokens
 
     @property
     def status(self) -> str:
         if self.failure is None:
             return Completion.Status.COMPLETED
-        return Completion.Status.PARTIAL if self.text else Completion.Status.FAILED
+        return Completion.Status.FAILED if self.is_empty else Completion.Status.PARTIAL
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -69,6 +79,7 @@ def answer_of(result: ChatResult, call: MeteredCall) -> Answer:
         reasoning_tokens=call.pools.reasoning,
         credits_burned=usage_text(call.rated.credits_burned),
         failure=failure,
+        tool_calls=() if failure else tuple(calls_body(result.tool_calls)),
     )
 
 
@@ -90,7 +101,8 @@ def stored(row: Completion) -> Outcome:
             code="provider_unavailable", detail="The first request with this key was cut off; ask with a new one."
         )
     failure = row.answer["failure"]
-    answer = Answer(**{**row.answer, "failure": tuple(failure) if failure else None})
+    calls = tuple(row.answer.get("tool_calls", ()))
+    answer = Answer(**{**row.answer, "failure": tuple(failure) if failure else None, "tool_calls": calls})
     # Its hold is closed, so this writes nothing: it reads what was settled.
     money: Settlement = ledger.settle(
         user_id=row.user_id,

@@ -22,10 +22,12 @@ _SERVER_ERROR = 500
 
 
 def body(outcome: Outcome) -> dict[str, Any]:
-    """A `chat.completion`. Raises: CompletionFailed where there is no text and a failure."""
+    """A `chat.completion`. Raises: CompletionFailed where nothing came but a failure."""
     refuse_empty(outcome)
     answer = outcome.answer
-    message = {"role": "assistant", "content": answer.text, "refusal": None}
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.tool_calls:
+        message.update(content=answer.text or None, tool_calls=list(answer.tool_calls))
     return {
         **_head(outcome.id, outcome.created_at, outcome.model_alias, kind="chat.completion"),
         "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason, "logprobs": None}],
@@ -35,8 +37,8 @@ def body(outcome: Outcome) -> dict[str, Any]:
 
 
 def refuse_empty(outcome: Outcome) -> None:
-    """Raises: CompletionFailed where there is no text and a failure."""
-    if outcome.answer.failure is not None and not outcome.answer.text:
+    """Raises: CompletionFailed where nothing came but a failure."""
+    if outcome.answer.failure is not None and outcome.answer.is_empty:
         code, detail = outcome.answer.failure
         raise CompletionFailed(code=code, detail=detail)
 
@@ -79,10 +81,17 @@ class Chunks:
         if outcome.answer.failure is not None:
             code, detail = outcome.answer.failure
             return event({"error": error_of(status=_SERVER_ERROR, code=code, message=detail)})
-        last = self._chunk({}, finish_reason=outcome.answer.finish_reason, tallyroom=money(outcome))
+        last = self._calls(outcome) + self._chunk(
+            {}, finish_reason=outcome.answer.finish_reason, tallyroom=money(outcome)
+        )
         if self._includes_usage:
             last += event({**self._head, "choices": [], "usage": usage(outcome), "tallyroom": money(outcome)})
         return last + DONE
+
+    def _calls(self, outcome: Outcome) -> bytes:
+        """Whole, in one chunk: half a call is of use to nobody."""
+        calls = [{"index": index, **call} for index, call in enumerate(outcome.answer.tool_calls)]
+        return self._chunk({"tool_calls": calls}) if calls else b""
 
     def _chunk(self, delta: dict[str, Any], *, finish_reason: str | None = None, **more: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}

@@ -84,6 +84,8 @@ class CompletionRun:
             request_id=f"{opened.id}-1",
             temperature=opened.request.temperature,
             response_schema=opened.request.schema,
+            tools=opened.request.tools,
+            tool_choice=opened.request.tool_choice,
             options=opened.request.options,
         )
         asking = asyncio.current_task()

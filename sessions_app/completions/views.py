@@ -214,7 +214,8 @@ async def _again(outcome: Outcome, *, includes_usage: bool) -> AsyncIterator[byt
         model_alias=outcome.model_alias,
         includes_usage=includes_usage,
     )
-    yield chunks.opening() + chunks.text(outcome.answer.text) + chunks.ending(outcome)
+    text = chunks.text(outcome.answer.text) if outcome.answer.text else b""
+    yield chunks.opening() + text + chunks.ending(outcome)
 
 
 def _streamed(events: AsyncIterator[bytes], headers: dict[str, str]) -> StreamingHttpResponse:

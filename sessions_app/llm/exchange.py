@@ -31,7 +31,7 @@ from sessions_app.llm.redaction import excerpt
 from sessions_app.llm.retrying import parse_retry_after
 from sessions_app.llm.sse import EventTooLargeError
 from sessions_app.llm.text import clean
-from sessions_app.llm.tool_wire import message_body, tools_body
+from sessions_app.llm.tool_wire import choice_body, message_body, tools_body
 from sessions_app.llm.types import ChatRequest, ResponseSchema
 
 ERROR_BODY_MAX_BYTES = 65_536
@@ -110,7 +110,7 @@ def _body(request: ChatRequest) -> bytes:
     }
     if request.tools:
         body["tools"] = tools_body(request.tools)
-        body["tool_choice"] = request.tool_choice
+        body["tool_choice"] = choice_body(request.tool_choice)
     if request.response_schema is not None:
         body["response_format"] = _response_format(request.response_schema)
     return json.dumps(body, ensure_ascii=False).encode()

@@ -9,7 +9,7 @@ from typing import Any
 
 from sessions_app.llm.redaction import without_key
 from sessions_app.llm.text import clean, label
-from sessions_app.llm.types import Message, ToolCall, ToolSpec
+from sessions_app.llm.types import ForcedTool, Message, ToolCall, ToolChoice, ToolSpec
 
 NAME_MAX_CHARS = 64
 ID_MAX_CHARS = 128
@@ -116,30 +116,39 @@ def message_body(message: Message) -> dict[str, Any]:
     if message.tool_calls:
         # Some providers refuse an empty text beside calls.
         body["content"] = body["content"] or None
-        body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": clean(call.arguments)}}
-            for call in message.tool_calls
-        ]
+        body["tool_calls"] = calls_body(message.tool_calls)
     if message.role == "tool":
         body["tool_call_id"] = message.tool_call_id
     return body
 
 
-def tools_body(tools: Iterable[ToolSpec]) -> list[dict[str, Any]]:
+def calls_body(calls: Iterable[ToolCall]) -> list[dict[str, Any]]:
     return [
-        {
-            "type": "function",
-            "function": {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)},
-        }
-        for tool in tools
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": clean(call.arguments)}}
+        for call in calls
     ]
+
+
+def tools_body(tools: Iterable[ToolSpec]) -> list[dict[str, Any]]:
+    return [{"type": "function", "function": _function(tool)} for tool in tools]
+
+
+def _function(tool: ToolSpec) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return function if tool.strict is None else {**function, "strict": tool.strict}
+
+
+def choice_body(choice: ToolChoice) -> Any:
+    if isinstance(choice, ForcedTool):
+        return {"type": "function", "function": {"name": choice.name}}
+    return choice
 
 
 def calls_json(calls: Sequence[ToolCall]) -> str:
     """As they are sent, so that what is measured is what is paid for."""
     if not calls:
         return ""
-    return json.dumps(message_body(Message("assistant", "", tool_calls=tuple(calls)))["tool_calls"], ensure_ascii=False)
+    return json.dumps(calls_body(calls), ensure_ascii=False)
 
 
 def tools_json(tools: Sequence[ToolSpec]) -> str:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pricing.rating import TokenPools
 
 Role = Literal["system", "user", "assistant", "tool"]
-ToolChoice = Literal["auto", "none"]
 CallStatus = Literal["success", "partial", "error", "timeout", "rate_limited", "cancelled"]
 FailureCode = Literal["provider_error", "provider_unavailable", "provider_timeout"]
 UsageSource = Literal["provider", "partial", "estimated", "none"]
@@ -31,6 +30,18 @@ class ToolSpec:
     name: str
     description: str
     parameters: Mapping[str, Any]
+    # Whether the provider holds the model to the schema; None leaves that to the provider.
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedTool:
+    """The one tool that the model has to call."""
+
+    name: str
+
+
+ToolChoice = Literal["auto", "none", "required"] | ForcedTool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,8 @@ class ResponseSchema:
 class ChatRequest:
     """`retries` and `total_timeout_s` tighten the gateway's settings for this call; they never widen them.
 
-    `tools`: what the model may ask for; with `tool_choice` "none" it is told of them and may not. `options`: further
+    `tools`: what the model may ask for; with `tool_choice` "none" it is told of them and may not,
+    with "required" or a `ForcedTool` it has to. `options`: further
     members of the request's body, passed on as they are.
     """
 

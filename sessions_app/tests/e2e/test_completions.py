@@ -42,6 +42,14 @@ USAGE = {
 # (0.35 x 60 + 0.1 x 40 + 65) x 2 / 10000
 PRICE = Decimal("0.018")
 HI = [{"role": "user", "content": "hi"}]
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather", "description": "The weather of a place.",
+        "parameters": {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]},
+    },
+}  # fmt: skip
+CALLED = {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": '{"place": "Porto"}'}}
 
 
 def key_of(person):
@@ -229,6 +237,10 @@ def test_an_empty_wallet_is_refused_before_anybody_is_asked(web, provider, scrip
         ({"model": "nothing"}, "unknown_model_alias"),
         ({"messages": []}, "validation_error"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "validation_error"),
+        ({"messages": [{"role": "user", "content": "x", "tool_call_id": "a"}]}, "validation_error"),
+        ({"messages": [{"role": "user", "content": "x", "tool_calls": [CALLED]}]}, "validation_error"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{**CALLED, "id": ""}]}]}, "validation_error"),
+        ({"messages": [{"role": "assistant", "tool_calls": []}]}, "validation_error"),
         ({"messages": [{"role": "user", "content": None}]}, "validation_error"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
          "validation_error"),
@@ -237,7 +249,15 @@ def test_an_empty_wallet_is_refused_before_anybody_is_asked(web, provider, scrip
         ({"max_tokens": 10_000_000}, "validation_error"),
         ({"temperature": 3}, "validation_error"),
         ({"n": 2}, "validation_error"),
-        ({"tools": []}, "validation_error"),
+        ({"tools": {}}, "validation_error"),
+        ({"tools": [WEATHER] * 129}, "validation_error"),
+        ({"tools": [WEATHER, WEATHER]}, "validation_error"),
+        ({"tools": [{"type": "retrieval"}]}, "validation_error"),
+        ({"tools": [{"type": "function", "function": {"name": "rm -rf"}}]}, "validation_error"),
+        ({"tools": [WEATHER], "tool_choice": "maybe"}, "validation_error"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "tides"}}}, "validation_error"),
+        ({"tool_choice": "required"}, "validation_error"),
+        ({"functions": [WEATHER["function"]]}, "validation_error"),
         ({"stop": 7}, "validation_error"),
         ({"response_format": {"type": "json_schema"}}, "validation_error"),
     ],
