@@ -275,6 +275,7 @@ SPECTACULAR_SETTINGS = {
         "LimitSubjectEnum": "billing.models.SpendingLimit.Subject",
         "OwnerLimitSubjectEnum": "billing.limits.serializers.OWNER_SUBJECTS",
         "RoomModeEnum": "sessions_app.room_serializers.ROOM_MODES",
+        "ToolTypeEnum": "sessions_app.completions.functions.TYPES",
         "TurnModeEnum": "sessions_app.models.Room.Mode",
     },
 }

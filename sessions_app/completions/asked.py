@@ -64,6 +64,7 @@ class _Content(serializers.Field[str, Any, str, Any]):
         return "".join(part["text"] for part in parts)
 
 
+@extend_schema_field({"type": ["null", "array"], "maxItems": 0})
 class _Nothing(serializers.Field[None, Any, None, Any]):
     """Null, or an empty list."""
 

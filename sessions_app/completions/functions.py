@@ -18,6 +18,7 @@ from sessions_app.llm.tool_wire import ID_MAX_CHARS, NAME_MAX_CHARS
 from sessions_app.llm.types import ForcedTool, ToolCall, ToolChoice, ToolSpec
 
 TOOLS_MAX = 128
+TYPES = [("function", "function")]
 ARGUMENTS_MAX_CHARS = 200_000
 # Far deeper than providers take, and far from where writing it as JSON would break off the call that is held for.
 DEPTH_MAX = 200
@@ -55,7 +56,7 @@ class _Function(ClosedSerializer):
 
 
 class ToolIn(ClosedSerializer):
-    type = serializers.ChoiceField(choices=["function"])
+    type = serializers.ChoiceField(choices=TYPES)
     function = _Function()
 
 
@@ -68,7 +69,7 @@ class ToolCallIn(ClosedSerializer):
     """A call that the model made before, as it is sent back with its result."""
 
     id = TextField(max_length=ID_MAX_CHARS)
-    type = serializers.ChoiceField(choices=["function"])
+    type = serializers.ChoiceField(choices=TYPES)
     function = _Called()
 
 
