@@ -93,7 +93,9 @@ def _start_observing(**_: object) -> None:
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _drain_turns(**_: object) -> None:
-    """At once, and in a thread: the worker itself waits for its tasks, which end with their turns."""
+    """At once, and in a thread: the worker itself waits for its tasks, which end with their turns and files."""
+    if (parse_work := sys.modules.get("files.parse_work")) is not None:
+        parse_work.stop()
     worker_loop = sys.modules.get("sessions_app.turns.worker_loop")
     # Not imported: no turn has ever run here.
     if worker_loop is not None:

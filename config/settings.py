@@ -227,7 +227,13 @@ FILE_PARSE_MEMORY_BYTES = env.integer("FILE_PARSE_MEMORY_BYTES", default=1_073_7
 # Of a worker, at once; its other threads stay free for turns.
 FILE_PARSE_PROCESSES = env.integer("FILE_PARSE_PROCESSES", default=2, least=1, most=1_000)
 STORAGE_BACKEND = env.choice("STORAGE_BACKEND", default="local", allowed=("local", "s3"))
-STORAGE_ROOT = env.writable_folder("STORAGE_ROOT") or str(BASE_DIR / ".data" / "uploads")
+STORAGE_ROOT = env.writable_folder("STORAGE_ROOT")
+STORAGE_ROOT_IS_CHOSEN = bool(STORAGE_ROOT)
+if not STORAGE_ROOT:
+    # One for each database, because the nightly job removes what no row names; its host may have several names.
+    _of_database = hashlib.sha256(f"{_database.get('PORT')}/{_database['NAME']}".encode()).hexdigest()[:12]
+    STORAGE_ROOT = str(BASE_DIR / ".data" / "uploads" / _of_database)
+
 # Static files
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / ".data" / "static"
@@ -236,7 +242,10 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "files": {"BACKEND": "files.backends.S3Storage", "OPTIONS": env.s3()}
     if STORAGE_BACKEND == "s3"
-    else {"BACKEND": "files.backends.FolderStorage", "OPTIONS": {"location": STORAGE_ROOT}},
+    else {
+        "BACKEND": "files.backends.FolderStorage",
+        "OPTIONS": {"location": STORAGE_ROOT, "makes_root": not STORAGE_ROOT_IS_CHOSEN},
+    },
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG

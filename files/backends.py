@@ -13,27 +13,59 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from boto3 import Session
 from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage
 from storages.backends import s3
 
 # An object's key and when it was stored.
 Stored = tuple[str, datetime]
 _ARRIVING = ".arriving"
+# Together at most six seconds; DATABASE_IDLE_IN_TRANSACTION_MS is ten.
+_BRIEF = Config(connect_timeout=2, read_timeout=4, retries={"total_max_attempts": 1})
 
 
 class FolderStorage(FileSystemStorage):
-    """Files of a folder. One that is not there whole is not there at all, also after a crash."""
+    """Files of a folder. One that is not there whole is not there at all, also after a crash.
+
+    A folder that is missing as a whole, or has nothing in it where something should be, is one on which nothing is
+    mounted: it does not answer. `makes_root`: it is made where it is missing.
+    """
+
+    def __init__(self, *, makes_root: bool = False, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.makes_root = makes_root
+
+    def _root(self) -> Path:
+        root = Path(self.location)
+        if self.makes_root:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not root.is_dir():
+            raise NotADirectoryError(f"{root} is not there")
+        return root
+
+    def exists(self, name: str) -> bool:
+        self._root()
+        return super().exists(name)
+
+    def open(self, name: str, mode: str = "rb") -> File[bytes]:
+        root = self._root()
+        try:
+            return super().open(name, mode)
+        except FileNotFoundError:
+            if not any(root.iterdir()):
+                raise NotADirectoryError(f"{root} is empty") from None
+            raise
 
     def _save(self, name: str, content: Any) -> str:
-        target = Path(self.path(name))
-        arriving = Path(self.location) / _ARRIVING
+        root = self._root()
+        target, arriving = Path(self.path(name)), root / _ARRIVING
         for folder in (target.parent, arriving):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         content.seek(0)
@@ -50,7 +82,7 @@ class FolderStorage(FileSystemStorage):
 
     def objects(self) -> Iterator[Stored]:
         """All there is, what a crash has left of an upload included."""
-        root = Path(self.location)
+        root = self._root()
         for folder, _, names in os.walk(root):
             for name in names:
                 path = Path(folder) / name
@@ -62,7 +94,7 @@ class FolderStorage(FileSystemStorage):
 
 
 class S3Storage(s3.S3Storage):  # type: ignore[misc]
-    """A bucket, through one client for the whole process.
+    """A bucket, through one client for the whole process, and one that gives up sooner for what is asked under a lock.
 
     django-storages keeps one for each thread, and under ASGI each request has its own: making one takes a tenth of a
     second. Clients may be shared between threads; what django-storages uses, resources, may not.
@@ -83,18 +115,26 @@ class S3Storage(s3.S3Storage):  # type: ignore[misc]
         # In the caller's thread, where it would start ten for each upload.
         settings.setdefault("transfer_config", TransferConfig(use_threads=False))
         super().__init__(**settings)
-        self._client: Any = None
+        self._clients: dict[str, Any] = {}
         self._making = Lock()
 
     @property
     def client(self) -> Any:
+        return self._made("patient", self.client_config)
+
+    @property
+    def brief_client(self) -> Any:
+        """Ends well before a transaction that waits for it is ended by the database (and its lock with it)."""
+        return self._made("brief", self.client_config.merge(_BRIEF))
+
+    def _made(self, name: str, config: Config) -> Any:
         with self._making:
-            if self._client is None:
+            if name not in self._clients:
                 session = Session(aws_access_key_id=self.access_key, aws_secret_access_key=self.secret_key)
-                self._client = session.client(
-                    "s3", region_name=self.region_name, endpoint_url=self.endpoint_url, config=self.client_config
+                self._clients[name] = session.client(
+                    "s3", region_name=self.region_name, endpoint_url=self.endpoint_url, config=config
                 )
-            return self._client
+            return self._clients[name]
 
     def _save(self, name: str, content: Any) -> str:
         content.seek(0)
@@ -105,26 +145,46 @@ class S3Storage(s3.S3Storage):  # type: ignore[misc]
 
     def _open(self, name: str, mode: str = "rb") -> BinaryIO:
         with _as_os_errors():
-            body: BinaryIO = self.client.get_object(Bucket=self.bucket_name, Key=name)["Body"]
-            return body
+            return _Body(self.client.get_object(Bucket=self.bucket_name, Key=name)["Body"])  # type: ignore[return-value]
 
     def exists(self, name: str) -> bool:
         try:
             with _as_os_errors():
-                self.client.head_object(Bucket=self.bucket_name, Key=name)
+                self.brief_client.head_object(Bucket=self.bucket_name, Key=name)
         except FileNotFoundError:
             return False
         return True
 
     def delete(self, name: str) -> None:
         with _as_os_errors():
-            self.client.delete_object(Bucket=self.bucket_name, Key=name)
+            self.brief_client.delete_object(Bucket=self.bucket_name, Key=name)
 
     def objects(self) -> Iterator[Stored]:
         with _as_os_errors():
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket_name):
                 for entry in page.get("Contents", ()):
                     yield entry["Key"], entry["LastModified"]
+
+
+class _Body:
+    """What comes of an object. One that ends before its length is an error, which botocore's own context hides."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int | None = None) -> bytes:
+        with _as_os_errors():
+            data: bytes = self._body.read(size)
+            return data
+
+    def close(self) -> None:
+        self._body.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @contextmanager

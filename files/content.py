@@ -42,6 +42,8 @@ def _threads() -> ThreadPoolExecutor:
 
 def content_response(file: UploadedFile) -> StreamingHttpResponse:
     """Raises: NotFound where the storage has lost it, StorageUnavailable."""
+    # What follows takes as long as the storage and the client do.
+    storage.give_connection_back()
     try:
         source = storage.opened(file.storage_key)
     except FileNotFoundError:

@@ -10,6 +10,8 @@ _DURATION = histogram(
     "file_parse_duration_seconds", "One attempt to parse a file, by kind.", ("kind",), buckets=_SECONDS
 )
 
+_ORPHANS_LEFT = counter("file_orphans_left_total", "Objects without a file that a night found too many to remove.")
+
 
 def parsed(*, kind: str, outcome: str) -> None:
     """`outcome` is `completed` or a code of ours."""
@@ -18,3 +20,7 @@ def parsed(*, kind: str, outcome: str) -> None:
 
 def attempted(*, kind: str, seconds: float) -> None:
     _DURATION.labels(kind).observe(seconds)
+
+
+def orphans_left(objects: int) -> None:
+    _ORPHANS_LEFT.inc(objects)

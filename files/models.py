@@ -56,6 +56,8 @@ class UploadedFile(models.Model):
     attempts = models.SmallIntegerField(default=0)
     claim = models.UUIDField(null=True, editable=False)
     claimed_at = models.DateTimeField(null=True, editable=False)
+    # Since when its bytes could not be had, though nobody says that they are gone.
+    unavailable_since = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -68,6 +70,7 @@ class UploadedFile(models.Model):
                 condition=Q(parse_status__in=["pending", "processing"]),
                 name="uploaded_file_unparsed",
             ),
+            models.Index(fields=["user"], condition=Q(parse_status="processing"), name="uploaded_file_in_work"),
         ]
         constraints = [
             models.CheckConstraint(

@@ -13,6 +13,8 @@ from uuid import UUID, uuid4
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import DateTimeField, Func, QuerySet
+from django.db.models.functions import Coalesce
 
 from files import metrics
 from files.models import FilePassage, UploadedFile
@@ -21,24 +23,49 @@ from files.passages import split
 
 log = structlog.get_logger(__name__)
 ATTEMPTS_MAX = 3
-# Beyond the time that parsing may take: for fetching the bytes and writing the text.
+# Beyond the time that parsing may take: for writing the text. Fetching the bytes has as long again.
 LEASE_GRACE_S = 15
+# A file whose bytes the storage does not give waits before they are asked for again, and is given up after a day.
+UNAVAILABLE_PAUSE_S = 30
+UNAVAILABLE_MAX_S = 86_400
 _BATCH = 500
 DIED = ParseFailed("parser_died", "Reading this file failed several times, for a reason that is not known.")
+UNAVAILABLE = ParseFailed(
+    "storage_unavailable", "The storage has not given the bytes of this file for a day; please upload it again."
+)
 
-_LOST = "parse_status = 'processing' AND claimed_at < clock_timestamp() - make_interval(secs => %(lease_s)s)"
-_DUE = f"(parse_status = 'pending' OR ({_LOST} AND attempts < %(attempts)s))"
+_NOW = "clock_timestamp()"
+_LOST = f"parse_status = 'processing' AND claimed_at < {_NOW} - make_interval(secs => %(lease_s)s)"
+_WAITING = f"""parse_status = 'pending'
+    AND (unavailable_since IS NULL OR claimed_at < {_NOW} - make_interval(secs => %(pause_s)s))"""
+_DUE = f"(({_WAITING}) OR ({_LOST} AND attempts < %(attempts)s))"
+# Who has the fewest files in work is next, so that the many files of one keep nobody else waiting.
 _CLAIM = f"""
 UPDATE uploaded_files
-   SET parse_status = 'processing', claim = %(claim)s, claimed_at = clock_timestamp(), attempts = attempts + 1
- WHERE id = (SELECT id FROM uploaded_files WHERE {_DUE} ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+   SET parse_status = 'processing', claim = %(claim)s, claimed_at = {_NOW}, attempts = attempts + 1
+ WHERE id = (
+       SELECT id FROM uploaded_files f WHERE {_DUE}
+        ORDER BY (SELECT count(*) FROM uploaded_files w WHERE w.user_id = f.user_id AND w.parse_status = 'processing'),
+                 created_at
+        LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id, kind, storage_key, attempts
 """  # noqa: S608 - constants only
 _GIVE_UP = f"""
-UPDATE uploaded_files SET parse_status = 'failed', parse_error_code = %(code)s, parse_error = %(detail)s, claim = NULL
+UPDATE uploaded_files
+   SET parse_status = 'failed', claim = NULL,
+       parse_error_code = CASE parse_status WHEN 'pending' THEN %(unavailable)s ELSE %(died)s END,
+       parse_error = CASE parse_status WHEN 'pending' THEN %(unavailable_detail)s ELSE %(died_detail)s END
  WHERE {_LOST} AND attempts >= %(attempts)s
-RETURNING id, kind
+    OR parse_status = 'pending' AND unavailable_since < {_NOW} - make_interval(secs => %(unavailable_s)s)
+RETURNING id, kind, parse_error_code
 """  # noqa: S608 - constants only
+
+
+class ClockTimestamp(Func):
+    """Not Django's `Now`, which is the beginning of the transaction."""
+
+    template = _NOW
+    output_field = DateTimeField()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +120,44 @@ def failed(job: Job, failure: ParseFailed) -> bool:
     return is_ours
 
 
+def renewed(job: Job) -> bool:
+    """The lease counts anew, for what comes now. False where the claim was lost."""
+    return bool(_mine(job).update(claimed_at=ClockTimestamp()))
+
+
 def given_back(job: Job) -> None:
-    """Nothing was tried: the file waits again, and this attempt does not count."""
-    mine = UploadedFile.objects.filter(id=job.file_id, claim=job.claim, parse_status="processing")
-    mine.update(parse_status="pending", claim=None, claimed_at=None, attempts=job.attempt - 1)
+    """Nothing could be tried: the file waits, behind those that can be, and this attempt does not count."""
+    _mine(job).update(
+        parse_status="pending", claim=None, attempts=job.attempt - 1,
+        unavailable_since=Coalesce("unavailable_since", ClockTimestamp()),
+    )  # fmt: skip
 
 
 def give_up() -> int:
-    """End the files whose last attempt died with its worker; returns how many. Idempotent."""
+    """End the files whose last attempt died with its worker, or whose bytes cannot be had; returns how many."""
+    said = {
+        "died": DIED.code, "died_detail": DIED.detail,
+        "unavailable": UNAVAILABLE.code, "unavailable_detail": UNAVAILABLE.detail,
+    }  # fmt: skip
     with connection.cursor() as cursor:
-        cursor.execute(_GIVE_UP, {**_parameters(), "code": DIED.code, "detail": DIED.detail})
+        cursor.execute(_GIVE_UP, {**_parameters(), **said})
         rows = cursor.fetchall()
-    for file_id, kind in rows:
-        log.error("file_given_up", file_id=str(file_id), kind=kind)
-        metrics.parsed(kind=kind, outcome=DIED.code)
+    for file_id, kind, code in rows:
+        log.error("file_given_up", file_id=str(file_id), kind=kind, code=code)
+        metrics.parsed(kind=kind, outcome=code)
     return len(rows)
 
 
+def _mine(job: Job) -> QuerySet[UploadedFile]:
+    return UploadedFile.objects.filter(id=job.file_id, claim=job.claim, parse_status="processing")
+
+
 def _end(job: Job, **outcome: object) -> bool:
-    mine = UploadedFile.objects.filter(id=job.file_id, claim=job.claim, parse_status="processing")
-    return bool(mine.update(claim=None, **outcome))
+    return bool(_mine(job).update(claim=None, unavailable_since=None, **outcome))
 
 
 def _parameters() -> dict[str, Any]:
-    return {"lease_s": settings.FILE_PARSE_TIMEOUT_S + LEASE_GRACE_S, "attempts": ATTEMPTS_MAX}
+    return {
+        "lease_s": settings.FILE_PARSE_TIMEOUT_S + LEASE_GRACE_S, "attempts": ATTEMPTS_MAX,
+        "pause_s": UNAVAILABLE_PAUSE_S, "unavailable_s": UNAVAILABLE_MAX_S,
+    }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import cache
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 
 import structlog
 from django.conf import settings
@@ -16,6 +16,9 @@ from files.parsing.outcome import Limits, Parsed, ParseFailed, ParserDied
 from files.parsing.process import parse_apart
 
 log = structlog.get_logger(__name__)
+# After so many in a row the storage is away, and not a file of it.
+STORAGE_FAILURES_MAX = 3
+_is_stopping = Event()
 VANISHED = ParseFailed("not_found", "The bytes of this file are gone from the storage; please upload it again.")
 
 
@@ -24,18 +27,25 @@ def parse_due() -> int:
 
     Where all slots are taken there is nothing to do: whoever has one looks again before and after giving it back.
     """
-    tried, before = 0, -1
+    tried, before, failures = 0, -1, 0
     # Until nothing could be had, too: what is due may be locked by who deletes it.
     while tried > before and parse_queue.has_due() and _slots().acquire(blocking=False):
         before = tried
         try:
-            while (job := parse_queue.claim()) is not None:
+            while failures < STORAGE_FAILURES_MAX and not _is_stopping.is_set():
+                job = parse_queue.claim()
+                if job is None:
+                    break
                 tried += 1
-                if not _work(job):
-                    return tried
+                failures = 0 if _work(job) else failures + 1
         finally:
             _slots().release()
     return tried
+
+
+def stop() -> None:
+    """This worker is to end: no further file is begun."""
+    _is_stopping.set()
 
 
 @cache
@@ -44,7 +54,7 @@ def _slots() -> BoundedSemaphore:
 
 
 def _work(job: Job) -> bool:
-    """False where there is no use in going on now."""
+    """False where the storage did not give the bytes."""
     storage.give_connection_back()
     started = time.monotonic()
     try:
@@ -78,4 +88,7 @@ def _parsed(job: Job) -> Parsed:
     except FileNotFoundError:
         raise VANISHED from None
     with source:
+        # Another may have taken a file that was long in coming; what is found out then is not written.
+        parse_queue.renewed(job)
+        storage.give_connection_back()
         return parse_apart(source, kind=job.kind, limits=limits)

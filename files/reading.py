@@ -107,11 +107,18 @@ def _found(words: str, asked: str, ids: list[UUID], limit: int) -> list[Passage]
         cursor.execute(
             f"""SELECT f.id, f.name, p.position, p.start_char, ts_rank_cd(p.words, q, 1), p.text
                   FROM (SELECT {words} AS q) AS asked, file_passages p JOIN uploaded_files f ON f.id = p.file_id
-                 WHERE p.words @@ q AND f.id = ANY(%(ids)s)
+                 WHERE p.words @@ q AND p.file_id = ANY(%(ids)s)
                  ORDER BY 5 DESC, f.id, p.start_char LIMIT %(limit)s""",  # noqa: S608 - constants only
             {"asked": asked, "ids": ids, "limit": limit},
         )
         return [Passage(*row) for row in cursor.fetchall()]
+
+
+def beginnings(*, user_id: UUID, room_id: UUID, limit: int, allowed: Collection[UUID] | None) -> list[Passage]:
+    """The first passages of the files that were added first."""
+    files = list(_readable(user_id, room_id, allowed).filter(parse_status="completed").order_by("id")[:limit])
+    first = dict(FilePassage.objects.filter(file__in=files, start_char=0).values_list("file_id", "text"))
+    return [Passage(file.id, file.name, 0, 0, 0.0, first[file.id]) for file in files if file.id in first]
 
 
 def _readable(user_id: UUID, room_id: UUID, allowed: Collection[UUID] | None) -> QuerySet[UploadedFile]:

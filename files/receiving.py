@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+import structlog
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
 from django.core.files.uploadhandler import FileUploadHandler
@@ -16,10 +17,11 @@ from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from rest_framework.exceptions import UnsupportedMediaType
 
 from config.core.errors import FileTooLarge, ValidationFailed
-from files.errors import UnsupportedFileType, UploadMalformed
+from files.errors import StorageUnavailable, UnsupportedFileType, UploadMalformed
 from files.names import clean_name
 from files.parsing.sniffing import HEAD_BYTES, TAIL_BYTES, kind_of
 
+log = structlog.get_logger(__name__)
 FIELD = "file"
 
 
@@ -62,12 +64,20 @@ class ReceivedFile:
 def received(request: HttpRequest) -> Iterator[ReceivedFile]:
     """The file of a multipart request, to be used before the block ends.
 
-    Raises: UnsupportedMediaType, UploadMalformed, FileTooLarge, UnsupportedFileType, ValidationFailed.
+    Raises: UnsupportedMediaType, UploadMalformed, FileTooLarge, UnsupportedFileType, ValidationFailed,
+    StorageUnavailable.
     """
     receiver = _Receiver()
     try:
-        others = _read(request, receiver)
+        try:
+            others = _read(request, receiver)
+        except OSError as error:
+            # No room left on the disk, most likely.
+            log.error("upload_not_kept", error=str(error))
+            raise StorageUnavailable from error
         unknown = sorted({*others, *receiver.others})
+        if FIELD in unknown:
+            raise ValidationFailed("This part has no file name.", field=FIELD, error_code="required")
         if unknown:
             raise ValidationFailed("Unknown member.", field=unknown[0][:100], error_code="unknown_field")
         if receiver.taken is None:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from uuid import UUID
 
-Owns = Callable[[UUID, UUID], bool]
-_owns: list[Owns] = []
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """`owns(user_id, room_id)`: is there such a room of this user now? `gone(room_ids)`: those that are no more."""
+
+    owns: Callable[[UUID, UUID], bool]
+    gone: Callable[[Collection[UUID]], set[UUID]]
 
 
-def register(owns: Owns) -> None:
-    """`owns(user_id, room_id)`: is there such a room of this user now?"""
-    _owns[:] = [owns]
+_registered: list[Rooms] = []
+
+
+def register(rooms: Rooms) -> None:
+    _registered[:] = [rooms]
 
 
 def owns(*, user_id: UUID, room_id: UUID) -> bool:
-    return any(answer(user_id, room_id) for answer in _owns)
+    return any(rooms.owns(user_id, room_id) for rooms in _registered)
+
+
+def gone(room_ids: Collection[UUID]) -> set[UUID]:
+    return {id_ for rooms in _registered for id_ in rooms.gone(room_ids)}

@@ -67,20 +67,29 @@ def upload(*, user_id: UUID, room_id: UUID, received: ReceivedFile) -> UploadedF
 
 
 def delete(*, user_id: UUID, file_id: UUID) -> None:
-    """Delete a file: row, text and, unless an equal one is left, bytes.
+    """Delete a file of a room that is there.
 
-    Locks:       the row, then (on its own) the storage key.
+    Locks:       as `remove`.
     Idempotent:  a second time it is not found.
     Raises:      NotFound.
     """
-    file = file_of(user_id=user_id, file_id=file_id)
+    if not remove(file_of(user_id=user_id, file_id=file_id)):
+        raise NotFound
+
+
+def remove(file: UploadedFile) -> bool:
+    """Delete a file, whoever asks: row, text and, unless an equal one is left, bytes. False where it was gone already.
+
+    Locks:       the row, then (on its own) the storage key.
+    """
     with transaction.atomic():
         # Locked first: a worker that is just writing the text would otherwise be left with a text of no file.
         locked = UploadedFile.objects.select_for_update().filter(pk=file.pk).first()
         if locked is None:
-            raise NotFound
+            return False
         locked.delete()
     storage.release(file.storage_key)
+    return True
 
 
 def delete_files_of_user(user_id: UUID) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tempfile
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -17,6 +19,7 @@ from files.models import UploadedFile
 
 log = structlog.get_logger(__name__)
 CHUNK_BYTES = 262_144
+_KEY = re.compile(r"[0-9a-f-]{36}/[0-9a-f]{64}|\.arriving/[^/]+")
 
 
 def give_connection_back() -> None:
@@ -27,6 +30,11 @@ def give_connection_back() -> None:
 
 def key_of(*, user_id: UUID, sha256: str) -> str:
     return f"{user_id}/{sha256}"
+
+
+def is_ours(key: str) -> bool:
+    """Whether a key is one that we make, or what an upload has before it has one."""
+    return _KEY.fullmatch(key) is not None
 
 
 def backend() -> Any:
@@ -62,19 +70,29 @@ def opened(key: str) -> BinaryIO:
 
 
 def local_copy(key: str) -> BinaryIO:
-    """With a descriptor that a child process can be given. Raises: FileNotFoundError, StorageUnavailable."""
-    copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    """With a descriptor that a child process can be given, and compared with the hash that its key ends in.
+
+    Raises: FileNotFoundError; StorageUnavailable, also where other bytes came than were stored.
+    """
+    copy, digest = tempfile.TemporaryFile(), hashlib.sha256()  # noqa: SIM115 - the caller closes it
     try:
         with opened(key) as source:
             while chunk := source.read(CHUNK_BYTES):
+                digest.update(chunk)
                 copy.write(chunk)
         copy.flush()
+        _ensure_same(digest.hexdigest(), key)
     except BaseException as error:
         copy.close()
         if isinstance(error, FileNotFoundError) or not isinstance(error, OSError):
             raise
         raise _away(error) from error
     return copy
+
+
+def _ensure_same(sha256: str, key: str) -> None:
+    if sha256 != key.rpartition("/")[2]:
+        raise OSError(f"{key} came damaged")
 
 
 def lock(key: str) -> None:

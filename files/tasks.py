@@ -21,7 +21,8 @@ def parse_uploads() -> int:
 @shared_task  # type: ignore[untyped-decorator]
 def remove_orphans() -> int:
     """Nightly."""
+    in_gone_rooms = orphans.remove_files_of_gone_rooms()
     removed = orphans.remove_orphans()
-    if removed:
-        log.warning("orphans_removed", objects=removed)
+    if removed or in_gone_rooms:
+        log.warning("orphans_removed", objects=removed, files_of_gone_rooms=in_gone_rooms)
     return removed

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from config.core.callers import caller_id
 from config.core.openapi import problems
-from files import services
+from files import services, storage
 from files.content import content_response
 from files.models import UploadedFile
 from files.parsing.sniffing import CONTENT_TYPES
@@ -54,6 +54,7 @@ class RoomFilesViewSet(viewsets.GenericViewSet[UploadedFile]):
         """Upload a file (txt, md, csv, json, html, pdf, docx, xlsx). Its text is read later: see `parse_status`."""
         user_id = caller_id(request)
         services.ensure_room(user_id=user_id, room_id=room_id)
+        storage.give_connection_back()
         with received(request._request) as file:
             row = services.upload(user_id=user_id, room_id=room_id, received=file)
         return Response(FileOut(row).data, status=201)

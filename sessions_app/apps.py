@@ -26,14 +26,14 @@ class SessionsConfig(AppConfig):
         from billing.limits import subjects
         from files import rooms
         from sessions_app.models import Agent, Room
-        from sessions_app.room_ownership import owns_room
+        from sessions_app.room_ownership import gone_rooms, owns_room
 
         def owns(model: type[Agent] | type[Room]) -> subjects.IsOwner:
             return lambda user_id, id_: model.objects.filter(id=id_, user_id=user_id, deleted_at=None).exists()
 
         subjects.register("room", owns(Room))
         subjects.register("agent", owns(Agent))
-        rooms.register(owns_room)
+        rooms.register(rooms.Rooms(owns=owns_room, gone=gone_rooms))
 
     def _say_what_is_over(self) -> None:
         from billing import references

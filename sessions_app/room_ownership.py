@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
+
+from django.db.models import QuerySet
 
 from sessions_app.models import Room
 
 
 def owns_room(user_id: UUID, room_id: UUID) -> bool:
-    listed = Room.objects.filter(deleted_at__isnull=True, standalone_agent__isnull=True)
-    return listed.filter(id=room_id, user_id=user_id).exists()
+    return _holding_files().filter(id=room_id, user_id=user_id).exists()
+
+
+def gone_rooms(room_ids: Collection[UUID]) -> set[UUID]:
+    return set(room_ids) - set(_holding_files().filter(id__in=room_ids).values_list("id", flat=True))
+
+
+def _holding_files() -> QuerySet[Room]:
+    return Room.objects.filter(deleted_at__isnull=True, standalone_agent__isnull=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from django.conf import settings
 
-from config.core.errors import DomainError, FileTooLarge, RequestTooLarge
+from config.core.errors import DomainError, FileTooLarge, NoRoomForBody, RequestTooLarge
 from config.core.middleware import request_id
 from config.core.problems import PROBLEM_TYPE, domain_problem
 
@@ -23,8 +24,15 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 ENVELOPE_MAX_BYTES = 65_536
 
 
+_UPLOADS = re.compile(r"/api/v1/rooms/[^/]+/files")
+
+
 class _TooLarge(Exception):
     pass
+
+
+class SpoolingFailed(Exception):
+    """The body could not be put down anywhere."""
 
 
 class BodyLimit:
@@ -38,7 +46,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        is_upload = headers.get(b"content-type", b"").lower().startswith(b"multipart/")
+        is_upload = _is_upload(scope, headers)
         limit, refusal = _limit(is_upload=is_upload)
         declared = headers.get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > limit:
@@ -62,6 +70,18 @@ class BodyLimit:
         except _TooLarge:
             # Django reads the whole body before it calls a view, so nothing has been answered yet.
             await _refuse(headers, send, refusal)
+        except SpoolingFailed:
+            await _refuse(headers, send, NoRoomForBody())
+
+
+def _is_upload(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    """Only where a file is taken, and only of who shows a token: the body is on our disk before that is looked at."""
+    return (
+        headers.get(b"content-type", b"").lower().startswith(b"multipart/")
+        and scope["method"] == "POST"
+        and _UPLOADS.fullmatch(scope["path"]) is not None
+        and b"authorization" in headers
+    )
 
 
 def _limit(*, is_upload: bool) -> tuple[int, DomainError]:

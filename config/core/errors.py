@@ -70,6 +70,13 @@ class FileTooLarge(DomainError):
         super().__init__(f"A file may have at most {limit_bytes:,} bytes.", limit_bytes=limit_bytes)
 
 
+class NoRoomForBody(DomainError):
+    code, status, title = "storage_unavailable", 503, "Storage unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("There is no room for this request right now; please try again.", retry_after_s=5)
+
+
 class ShuttingDown(DomainError):
     code, status, title = "provider_unavailable", 503, "Shutting down"
 

@@ -23,6 +23,7 @@ _PARSERS = {
     "docx": "docx", "xlsx": "xlsx",
 }  # fmt: skip
 _OPEN_FILES_MAX = 64
+TOO_MUCH_MEMORY = ParseFailed("too_much_memory", "Reading this file takes more memory than a file may have.")
 
 
 def main(request: dict[str, Any]) -> None:
@@ -32,10 +33,12 @@ def main(request: dict[str, Any]) -> None:
     _restrict(limits)
     try:
         parsed = _parsed(request["fd"], request["kind"], limits)
+        header, text = dict[str, Any](is_truncated=parsed.is_truncated), parsed.text.encode()
     except ParseFailed as failure:
-        _answer({"code": failure.code, "detail": failure.detail}, "")
-    else:
-        _answer({"is_truncated": parsed.is_truncated}, parsed.text)
+        header, text = {"code": failure.code, "detail": failure.detail}, b""
+    except MemoryError:
+        header, text = {"code": TOO_MUCH_MEMORY.code, "detail": TOO_MUCH_MEMORY.detail}, b""
+    _answer(header, text)
 
 
 def _parsed(fd: int, kind: str, limits: Limits) -> Parsed:
@@ -51,7 +54,7 @@ def _parsed(fd: int, kind: str, limits: Limits) -> Parsed:
     except ParseFailed:
         raise
     except MemoryError:
-        raise ParseFailed("too_much_memory", "Reading this file takes more memory than a file may have.") from None
+        raise TOO_MUCH_MEMORY from None
     except RecursionError:
         raise ParseFailed("malformed", "This file is nested too deeply to be read.") from None
     except Exception:  # noqa: BLE001 - parsers of hostile files raise anything; here that is an answer
@@ -65,9 +68,12 @@ def _parsed(fd: int, kind: str, limits: Limits) -> Parsed:
 def _restrict(limits: Limits) -> None:
     """What the parent's clock cannot see, and what must hold when the parent is gone."""
     seconds = int(limits.seconds) + 1
+    _, most_seconds = resource.getrlimit(resource.RLIMIT_CPU)
+    # Below the hard limit, at which the kernel kills without a word, so that the parent can tell why.
+    above = seconds + 1 if most_seconds == resource.RLIM_INFINITY else min(seconds + 1, most_seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (min(seconds, above), above))
     for kind, limit in (
         (resource.RLIMIT_AS, limits.memory_bytes),
-        (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_NOFILE, _OPEN_FILES_MAX),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
@@ -85,9 +91,9 @@ def _end_with_the_parent() -> None:
     os._exit(1)
 
 
-def _answer(header: dict[str, Any], text: str) -> None:
+def _answer(header: dict[str, Any], text: bytes) -> None:
     sys.stdout.buffer.write(json.dumps(header).encode() + b"\n")
-    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
 
 

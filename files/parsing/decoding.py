@@ -9,7 +9,8 @@ from charset_normalizer import from_bytes
 
 SAMPLE_BYTES = 65_536
 # But for those that plain text may have: tab, line ends, form feed, escape, NEL.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f]")
+# Among them what takes the place of bytes that are no character.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f\ufffd]")
 # Of all characters: a stray one is no reason to refuse a log.
 _CONTROLS_MAX_SHARE = 0.002
 # Below that a guess among the many encodings of one byte is worth nothing.
@@ -41,7 +42,7 @@ def encoding_of(sample: bytes) -> str | None:
     for mark, encoding in _MARKS:
         if sample.startswith(mark):
             return encoding
-    if b"\x00" in sample:
+    if sample.count(0) > len(sample) * _CONTROLS_MAX_SHARE:
         return _wide_encoding(sample)
     if _decode(sample, "utf-8", is_whole=False) is not None:
         return "utf-8"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from files.parsing.outcome import TextOut
+from files.parsing.outcome import ParseFailed, TextOut
 from files.parsing.zip_parts import elements, open_archive
 
 # The usual form of the standard, and its strict one.
@@ -13,7 +13,7 @@ _WORD = (
     "{http://schemas.openxmlformats.org/wordprocessingml/2006/main",
     "{http://purl.oclc.org/ooxml/wordprocessingml/main",
 )
-# Says for older programs what was just said for newer ones.
+# Says for older programs what was just said for newer ones. `moveFrom` is where a passage stood before.
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _PARTS = ("word/document.xml", "word/footnotes.xml", "word/endnotes.xml")
 _AT_END = {"p": "\n", "tc": "\t", "tr": "\n", "tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
@@ -23,6 +23,8 @@ def parse(source: BinaryIO, out: TextOut) -> None:
     """Raises: ParseFailed, TextFull."""
     archive = open_archive(source)
     names = set(archive.namelist())
+    if _PARTS[0] not in names:
+        raise ParseFailed("malformed", "This is no Word document: its main part is missing.")
     for part in _PARTS:
         if part in names:
             for piece in _pieces(elements(archive, part)):
@@ -30,13 +32,14 @@ def parse(source: BinaryIO, out: TextOut) -> None:
 
 
 def _pieces(events: Iterator[tuple[str, Any]]) -> Iterator[str]:
-    cells = fallbacks = 0
+    cells = unread = 0
     for event, element in events:
         step = 1 if event == "start" else -1
-        if element.tag == _FALLBACK:
-            fallbacks += step
         namespace, _, name = element.tag.rpartition("}")
-        if namespace not in _WORD or fallbacks:
+        is_words = namespace in _WORD
+        if element.tag == _FALLBACK or (is_words and name == "moveFrom"):
+            unread += step
+        if not is_words or unread:
             continue
         if name == "tc":
             cells += step

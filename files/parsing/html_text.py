@@ -6,9 +6,9 @@ import re
 from html.parser import HTMLParser
 from typing import BinaryIO
 
-from files.parsing.decoding import SAMPLE_BYTES, encoding_of
+from files.parsing.decoding import SAMPLE_BYTES, encoding_of, is_text
 from files.parsing.outcome import TextOut
-from files.parsing.plain import text_of
+from files.parsing.plain import NOT_TEXT, text_of
 
 _HIDDEN = frozenset({"script", "style", "template", "noscript", "svg", "iframe"})
 _BLOCKS = frozenset({
@@ -19,7 +19,7 @@ _BLOCKS = frozenset({
 })  # fmt: skip
 _CELLS = frozenset({"td", "th"})
 _SPACES = re.compile(r"\s+")
-_DECLARED = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([A-Za-z0-9_:-]{1,40})", re.I)
+_DECLARED = re.compile(rb"<meta[^>]{1,500}charset\s*=\s*[\"']?\s*([A-Za-z0-9_:-]{1,40})", re.I)
 # A page that says nothing, or something that its bytes are not, is judged by them alone.
 _UNDECLARED = frozenset({"utf-8", "utf-16", "utf-32", "utf-8-sig", "utf-16-le", "utf-16-be"})
 
@@ -39,10 +39,14 @@ def _text(source: BinaryIO) -> str:
     if declared is None or encoding_of(head) in _UNDECLARED:
         return text_of(source)
     try:
-        return source.read().decode(declared[1].decode("ascii"), "replace")
+        text = source.read().decode(declared[1].decode("ascii"), "replace")
     except LookupError:
+        # Also what Python has codecs for that are none of text.
         source.seek(0)
         return text_of(source)
+    if not is_text(text):
+        raise NOT_TEXT
+    return text
 
 
 class _Page(HTMLParser):

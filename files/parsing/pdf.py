@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 
 from pypdf import PasswordType, PdfReader
 from pypdf.errors import LimitReachedError, PyPdfError
+from pypdf.generic import IndirectObject
 
 from files.parsing.outcome import PAGES_MAX, ParseFailed, TextOut
 
@@ -35,6 +36,7 @@ def _declared_pages(reader: PdfReader) -> int:
     """What the file says of itself, because counting them by hand would go through all."""
     root: Any = reader.trailer["/Root"]
     count = root["/Pages"].get("/Count", 0)
+    count = count.get_object() if isinstance(count, IndirectObject) else count
     return int(count) if isinstance(count, int) else 0
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event, Timer
@@ -30,7 +32,7 @@ def parse_apart(source: BinaryIO, *, kind: str, limits: Limits) -> Parsed:
 
     def end() -> None:
         is_over.set()
-        process.kill()
+        _kill(process)
 
     timer = Timer(limits.seconds, end)
     timer.daemon = True
@@ -40,7 +42,7 @@ def parse_apart(source: BinaryIO, *, kind: str, limits: Limits) -> Parsed:
         code = process.wait()
     finally:
         timer.cancel()
-        process.kill()
+        _kill(process)
         process.communicate()
     if is_over.is_set() or code == -signal.SIGXCPU:
         raise _TOO_SLOW
@@ -55,8 +57,15 @@ def _heard(process: subprocess.Popen[bytes], *, most: int) -> bytes:
         return b""
     answer = process.stdout.read(most)
     if process.stdout.read(1):
-        process.kill()
+        _kill(process)
     return answer
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """With whatever it may have started: that would hold the pipe open, and us. Once waited for, its number is free."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _start(fd: int, kind: str, limits: Limits) -> subprocess.Popen[bytes]:
@@ -67,12 +76,16 @@ def _start(fd: int, kind: str, limits: Limits) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         pass_fds=[fd],
-        cwd=_ROOT,
-        # Nothing of ours: a parser that is taken over must find no key.
-        env={"PYTHONPATH": str(_ROOT), "LC_ALL": "C.UTF-8"},
+        cwd="/",
+        env={"PYTHONPATH": str(_ROOT), "LC_ALL": "C.UTF-8", **_loading()},
         # A signal to the worker's group is for the worker, which lets its child end.
         start_new_session=True,
     )
+
+
+def _loading() -> dict[str, str]:
+    """What the interpreter itself may need to start. Nothing else of ours: it may hold keys."""
+    return {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
 
 
 def _understood(answer: bytes) -> Parsed:

@@ -21,7 +21,15 @@ CONTENT_TYPES = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 # Of these some are text to the letter, the others might be to a lenient decoder. All else that is no text shows it.
-_REFUSED = (b"\x7fELF", b"%!PS", b"{\\rtf", b"\x1f\x8b")
+_REFUSED = (b"\x7fELF", b"MZ\x90\x00", b"%!PS", b"{\\rtf", b"\x1f\x8b")
+# At the beginning of a line: a text may well speak of the mark.
+_PDF_MARK = re.compile(rb"(?:\A|[\r\n])%PDF-\d")
+# What a PDF has besides, a damaged one in part.
+_PDF_SIGNS = (b"startxref", b"%%EOF", b" obj")
+# The fixed part of an entry in a ZIP archive's list, and of the one before each member. A name elsewhere is content.
+_LISTED = rb"(?s:PK\x01\x02.{42}|PK\x03\x04.{26})"
+_DOCX = re.compile(_LISTED + rb"word/document\.xml")
+_XLSX = re.compile(_LISTED + rb"xl/workbook\.xml")
 _HTML = re.compile(r"\s*<(?:!doctype\s+html|html|head|body)\b", re.I)
 _BEFORE_HTML = re.compile(r"\s*(?:<\?xml[^>]{0,200}>|<!--)")
 _HEADING = re.compile(r"^(?:#{1,6} \S|```)", re.M)
@@ -32,19 +40,23 @@ def kind_of(*, head: bytes, tail: bytes, name: str = "") -> str | None:
     """One of CONTENT_TYPES, or None. `head` and `tail`: the first and last bytes, as many as the constants say."""
     if head.startswith(b"PK\x03\x04"):
         return _office_kind(head + tail)
-    # Readers of PDF allow for rubbish before it.
-    if b"%PDF-" in head[:1024]:
-        return "pdf"
     if head.startswith(_REFUSED):
         return None
+    if _is_pdf(head, tail):
+        return "pdf"
     text = decoded(head, is_whole=len(head) < HEAD_BYTES)
     return None if text is None else _text_kind(text, name.lower())
 
 
+def _is_pdf(head: bytes, tail: bytes) -> bool:
+    """Readers of PDF allow for rubbish before it."""
+    return _PDF_MARK.search(head[:1024]) is not None and any(sign in head or sign in tail for sign in _PDF_SIGNS)
+
+
 def _office_kind(listing: bytes) -> str | None:
-    if b"word/document.xml" in listing:
+    if _DOCX.search(listing):
         return "docx"
-    return "xlsx" if b"xl/workbook.xml" in listing else None
+    return "xlsx" if _XLSX.search(listing) else None
 
 
 def _text_kind(text: str, name: str) -> str:
@@ -81,7 +93,8 @@ def _is_json(text: str) -> bool:
     except json.JSONDecodeError as error:
         is_cut = len(text) >= HEAD_BYTES // 4 and error.msg != "Extra data"
         return is_cut and (error.msg.startswith("Unterminated string") or error.pos >= len(text) - 32)
-    except RecursionError:
+    except (RecursionError, ValueError):
+        # ValueError: a number of thousands of digits.
         return True
     return True
 

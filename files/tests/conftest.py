@@ -10,5 +10,8 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _own_storage(settings: Any, tmp_path: Path) -> None:
-    folder = {"BACKEND": "files.backends.FolderStorage", "OPTIONS": {"location": str(tmp_path / "files")}}
+    folder = {
+        "BACKEND": "files.backends.FolderStorage",
+        "OPTIONS": {"location": str(tmp_path / "files"), "makes_root": True},
+    }
     settings.STORAGES = {**settings.STORAGES, "files": folder}

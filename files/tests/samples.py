@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
 import zipfile
+from collections.abc import Callable
 
 import openpyxl
+from pypdf import PdfWriter
 
 _W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 _TYPES = b'<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
+_SHARED_STRINGS_TYPE = (
+    b'<Override PartName="/xl/sharedStrings.xml" '
+    b'ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"/>'
+)
 _LEVELS = ['<!ENTITY lol "lol">', *(f'<!ENTITY lol{n} "{f"&lol{n - 1};" * 10}">' for n in range(2, 10))]
 _LEVELS.insert(1, f'<!ENTITY lol1 "{"&lol;" * 10}">')
 BOMB = f"<!DOCTYPE lolz [{''.join(_LEVELS)}]>"
@@ -31,6 +39,25 @@ def docx(body: str, *, doctype: str = "") -> bytes:
     )
 
 
+def lying_archive() -> bytes:
+    """Declares a hundred bytes of a document and holds fifty megabytes."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("word/document.xml", b"<a>" + b" " * 50_000_000)
+    real, said = struct.pack("<L", 50_000_003), struct.pack("<L", 100)
+    return made.getvalue().replace(real, said)
+
+
+def locked(data: bytes) -> bytes:
+    """An archive whose members say that they are encrypted."""
+    for mark, flags_at in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        start = 0
+        while (found := data.find(mark, start)) >= 0:
+            at, start = found + flags_at, found + 4
+            data = data[:at] + bytes([data[at] | 1]) + data[at + 1 :]
+    return data
+
+
 def paragraph(text: str) -> str:
     return f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>"
 
@@ -44,17 +71,30 @@ def xlsx(*rows: tuple, title: str = "Sheet") -> bytes:
     return made.getvalue()
 
 
-def xlsx_with(part: str, change) -> bytes:
-    """A workbook of one row, with one of its parts changed."""
-    made = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(xlsx(("a", "b")))) as source,
-        zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as out,
-    ):
+def xlsx_with(part: str, change: Callable[[bytes], bytes]) -> bytes:
+    """A workbook of one row, with one of its parts changed. Shared strings, which it has not, are added."""
+    made, whole, book = io.BytesIO(), io.BytesIO(), openpyxl.Workbook()
+    book.active.append(("a", "b"))
+    book.save(whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as out:
         for member in source.infolist():
             content = source.read(member)
+            if member.filename == "[Content_Types].xml":
+                content = content.replace(b"</Types>", _SHARED_STRINGS_TYPE + b"</Types>")
             out.writestr(member.filename, change(content) if member.filename == part else content)
+        strings = b"<sst/>"
+        out.writestr("xl/sharedStrings.xml", change(strings) if part == "xl/sharedStrings.xml" else strings)
     return made.getvalue()
+
+
+def last_cell(reference: str) -> Callable[[bytes], bytes]:
+    """One cell, as far out as a sheet goes."""
+    row = "".join(char for char in reference if char.isdigit())
+    return _sheet_data(f'<row r="{row}"><c r="{reference}" t="inlineStr"><is><t>x</t></is></c></row>')
+
+
+def _sheet_data(data: str) -> Callable[[bytes], bytes]:
+    return lambda xml: re.sub(rb"<sheetData>.*</sheetData>", f"<sheetData>{data}</sheetData>".encode(), xml)
 
 
 def pdf(*pages: str, count: int | None = None, xref: str | None = None) -> bytes:
@@ -71,6 +111,21 @@ def pdf(*pages: str, count: int | None = None, xref: str | None = None) -> bytes
         kids.append(f"{len(objects)} 0 R")
     objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids) if count is None else count} >>"
     return _numbered(objects, xref)
+
+
+def encrypted_pdf(text: str, *, password: str) -> bytes:
+    made = io.BytesIO()
+    writer = PdfWriter(clone_from=io.BytesIO(pdf(text)))
+    writer.encrypt(password, owner_password="owner", algorithm="RC4-128")
+    writer.write(made)
+    return made.getvalue()
+
+
+def circular_pdf() -> bytes:
+    """A branch of pages that leads back to its own root."""
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Kids [3 0 R] /Count 1 >>"]
+    objects.append("<< /Type /Pages /Parent 2 0 R /Kids [2 0 R] /Count 1 >>")
+    return _numbered(objects, None)
 
 
 def _numbered(objects: list[str], xref: str | None) -> bytes:

@@ -22,7 +22,9 @@ from sessions_app.tools.using import Outcome
 
 CHOICE_MAX_OUTPUT_TOKENS = 300
 _ANSWER = "answer"
-_CHOOSE = Message("user", 'Choose the next step now, in JSON: a tool, or "answer" if you know enough.')
+_NOW_ANSWER = Message("user", "Now answer what was asked, in plain words.")
+# Not named here what is no tool: small models then take that, whatever they were asked.
+_CHOOSE = Message("user", "Choose your next step in JSON. Use a tool first if it may help.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,15 @@ def with_tools(
             reader, preface=preface, closing=closing, tools=toolkit.specs, tool_choice="none" if is_off else "auto",
             hears_data=True,
         )  # fmt: skip
-    closing = (*reader.closing, *in_words(steps, mark))
     if is_off:
-        return replace(reader, preface=preface, closing=closing, hears_data=True)
+        # Without its own choices: a small model would go on making them.
+        told = (*_results(steps, mark), _NOW_ANSWER) if steps else ()
+        return replace(reader, preface=preface, closing=(*reader.closing, *told), hears_data=True)
     return replace(
         reader,
         system=f"{reader.system}\n\n{instructions(toolkit.specs)}",
         preface=preface,
-        closing=(*closing, _CHOOSE),
+        closing=(*reader.closing, *in_words(steps, mark), _CHOOSE),
         schema=choice_schema(toolkit.specs),
         max_output_tokens=min(reader.max_output_tokens, CHOICE_MAX_OUTPUT_TOKENS),
         is_choice=True,
@@ -82,8 +85,12 @@ def in_words(steps: Sequence[ToolStep], mark: str) -> tuple[Message, ...]:
     messages: list[Message] = []
     for step in steps:
         messages += (Message("assistant", _choice_json(call)) for call in step.calls)
-        messages += (Message("user", _between(mark, outcome)) for outcome in step.outcomes)
+        messages += _results([step], mark)
     return tuple(messages)
+
+
+def _results(steps: Sequence[ToolStep], mark: str) -> list[Message]:
+    return [Message("user", _between(mark, outcome)) for step in steps for outcome in step.outcomes]
 
 
 def _between(mark: str, outcome: Outcome) -> str:
@@ -93,10 +100,7 @@ def _between(mark: str, outcome: Outcome) -> str:
 def instructions(tools: Sequence[ToolSpec]) -> str:
     """For the system message of a model that is told of tools in words."""
     listed = "\n".join(f"- {tool.name}: {tool.description}" for tool in tools)
-    return (
-        f"Before you answer you can use these tools:\n{listed}\n- {_ANSWER}: no tool; answer now.\n"
-        "Use a tool where it can tell what you do not know."
-    )
+    return f"Before you answer you can use these tools:\n{listed}\n- {_ANSWER}: no tool is needed any more."
 
 
 def choice_schema(tools: Sequence[ToolSpec]) -> ResponseSchema:

@@ -30,6 +30,8 @@ from sessions_app.turns.turn import OpenedTurn
 log = structlog.get_logger(__name__)
 # Between two calls the database may be away for this long; the turn's own time limit bounds it, too.
 _RESERVE_PATIENCE_S = 120
+# What decides (routing, a choice of tools, notes) takes the likeliest; the same question has the same answer.
+DECIDING_TEMPERATURE, SPEAKING_TEMPERATURE = 0.0, 0.2
 
 
 class TurnLost(Exception):
@@ -152,6 +154,7 @@ class Caller:
             messages=call.messages,
             max_output_tokens=call.output_tokens,
             request_id=self.meter.request_id(step),
+            temperature=DECIDING_TEMPERATURE if call.schema else SPEAKING_TEMPERATURE,
             response_schema=call.schema,
             tools=call.tools,
             tool_choice=call.tool_choice,

@@ -104,8 +104,8 @@ SELECT (SELECT jsonb_build_array(k.fingerprint, k.resource_id) FROM idempotency_
          ORDER BY t.turn_index DESC LIMIT 1),
        (SELECT jsonb_agg(jsonb_build_array(x.agent_key, x.context->'tools') ORDER BY t.turn_index, x.step_index)
           FROM turns t JOIN turn_steps x ON x.turn_id = t.id
-         WHERE t.session_id = s.id AND t.turn_index > newest.turn_index - {TRACE_TURNS} AND x.context ? 'tools'
-           AND NOT t.id = ANY(%(left_out)s::uuid[]))
+         WHERE t.session_id = s.id AND x.context ? 'tools' AND t.id IS DISTINCT FROM %(regenerates)s::uuid
+           AND t.turn_index > newest.turn_index - {TRACE_TURNS} - CASE WHEN newest.is_this THEN 1 ELSE 0 END)
   FROM pricing_versions p LEFT JOIN (
        SELECT s.id, s.room_id, r.mode, r.goal, s.title FROM sessions s JOIN rooms r ON r.id = s.room_id
         WHERE s.id = %(session_id)s AND s.user_id = %(user_id)s AND s.deleted_at IS NULL AND r.deleted_at IS NULL
@@ -117,7 +117,9 @@ SELECT (SELECT jsonb_build_array(k.fingerprint, k.resource_id) FROM idempotency_
          FROM session_summaries y WHERE y.session_id = s.id AND NOT y.used_fallback
         ORDER BY y.through_turn_index DESC, y.id DESC LIMIT 1) notes ON true
   LEFT JOIN LATERAL (
-       SELECT t.turn_index FROM turns t WHERE t.session_id = s.id ORDER BY t.turn_index DESC LIMIT 1) newest ON true
+       -- A queued turn is loaded again by whoever runs it.
+       SELECT t.turn_index, t.status IN ('queued', 'running') AS is_this
+         FROM turns t WHERE t.session_id = s.id ORDER BY t.turn_index DESC LIMIT 1) newest ON true
  WHERE p.status = 'active' AND {{patience}}
 """  # noqa: S608 - constants only
 
@@ -129,6 +131,7 @@ def load(request: TurnRequest, *, left_out: Sequence[UUID] = ()) -> Loaded:
         "key": request.claim.key if request.claim else None,
         "session_id": request.session_id,
         "user_id": request.user_id,
+        "regenerates": request.regenerates,
         "left_out": [*left_out, *([request.regenerates] if request.regenerates else [])],
     }
     with connection.cursor() as cursor:

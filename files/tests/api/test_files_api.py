@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 
 import pytest
@@ -10,6 +11,7 @@ from rest_framework.test import APIClient
 from config.core.ids import uuid7
 from files import storage
 from files.models import FilePassage, UploadedFile
+from files.receiving import ReceivedFile
 from files.tasks import parse_uploads
 from files.tests import samples
 from files.tests.makers import (
@@ -295,3 +297,57 @@ def test_staff_look_at_files_and_change_nothing(alice, room, client):
     assert client.post(f"/admin/files/uploadedfile/{file['id']}/delete/", {"post": "yes"}).status_code == 403
     assert client.get("/admin/files/uploadedfile/add/").status_code == 403
     assert UploadedFile.objects.count() == 1
+
+
+@pytest.mark.parametrize("size", [5, 3_000_000])
+def test_a_part_without_a_file_name_is_told_so(alice, room, size):
+    body = multipart(b"x" * size, "a.txt").replace(b'; filename="a.txt"', b"")
+    answer = post_raw(alice, room, body)
+    assert_refused(answer, *((422, "validation_error") if size == 5 else (400, "malformed_upload")))
+    if size == 5:
+        assert answer.json()["errors"] == [
+            {"field": "file", "code": "required", "detail": "This part has no file name."}
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("disposition", "kept"),
+    [
+        ("filename*=UTF-8''na%C3%AFve%20plan.txt", "naïve plan.txt"),
+        ("filename=\"a.txt\"; filename*=UTF-8''b.txt", "b.txt"),
+        ("filename*=UTF-8''..%2F..%2Fetc%2Fpasswd%00", "passwd"),
+    ],
+)
+def test_names_in_their_other_form_are_read_and_cleaned_too(alice, room, disposition, kept):
+    body = multipart(b"Hello", "x").replace(b'filename="x"', disposition.encode())
+    answer = post_raw(alice, room, body)
+    assert (answer.status_code, answer.json()["name"]) == (201, kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code"),
+    [
+        ("bomb.docx", samples.archive(word__document=b"<a>" + b" " * 250_000_000), "expands_too_far"),
+        ("laughs.docx", samples.docx(samples.paragraph("&lol9;"), doctype=samples.BOMB), "dangerous_xml"),
+        ("laughs.xlsx", samples.xlsx_with("xl/workbook.xml", lambda xml: samples.BOMB.encode() + xml), "dangerous_xml"),
+        ("long.pdf", samples.pdf("Hello", count=1_000_000), "too_many_pages"),
+        ("broken.pdf", samples.pdf("Hello", xref="xref\n0 5\ngarbage"), "malformed"),
+        ("wide.csv", b",".join([b"x"] * 100_000) + b"\n", "too_many_columns"),
+        ("number.json", b"[" + b"1" * 5_000 + b"]", "malformed"),
+    ],
+)
+def test_a_file_that_means_harm_is_taken_and_says_why_it_cannot_be_read(alice, room, name, data, code):
+    file = upload(alice, room, data, name).json()
+    assert parse_uploads() == 1
+    shown = client_of(alice).get(f"/api/v1/files/{file['id']}").json()
+    assert (shown["parse_status"], shown["parse_error_code"], shown["kind"]) == ("failed", code, name[-4:].strip("."))
+    assert shown["parse_error"].endswith(".")
+    assert not FilePassage.objects.exists()
+
+
+def test_a_full_disk_is_503_and_leaves_nothing(alice, room, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ReceivedFile, "add", full)
+    assert_refused(upload(alice, room, b"Hello"), 503, "storage_unavailable")

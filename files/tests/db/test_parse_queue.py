@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from datetime import timedelta
 
 import pytest
@@ -10,10 +12,11 @@ from django.db.models.functions import Now
 from files import announcing, parse_queue, parse_work, services, storage
 from files.errors import StorageUnavailable
 from files.models import FilePassage, UploadedFile
-from files.parse_queue import ATTEMPTS_MAX, LEASE_GRACE_S
+from files.parse_queue import ATTEMPTS_MAX, LEASE_GRACE_S, UNAVAILABLE_MAX_S, UNAVAILABLE_PAUSE_S
+from files.parse_work import STORAGE_FAILURES_MAX
 from files.parsing.outcome import Parsed, ParseFailed, ParserDied
 from files.tasks import parse_uploads
-from files.tests.makers import make_room, upload
+from files.tests.makers import folder_of, make_room, upload
 from sessions_app.tests.makers import make_person
 
 pytestmark = pytest.mark.django_db
@@ -28,6 +31,10 @@ def file():
 def let_the_lease_end(settings):
     lost = timedelta(seconds=settings.FILE_PARSE_TIMEOUT_S + LEASE_GRACE_S + 1)
     UploadedFile.objects.update(claimed_at=Now() - lost)
+
+
+def let_the_pause_end():
+    UploadedFile.objects.update(claimed_at=Now() - timedelta(seconds=UNAVAILABLE_PAUSE_S + 1))
 
 
 def state(file):
@@ -102,8 +109,82 @@ def test_a_storage_that_is_away_costs_no_attempt(file, monkeypatch):
         patch.setattr(storage, "opened", away)
         assert parse_uploads() == 1
     assert state(file) == ("pending", "", 0)
+    # Not at once.
+    assert parse_uploads() == 0
+    let_the_pause_end()
     assert parse_uploads() == 1
     assert state(file) == ("completed", "", 1)
+    assert UploadedFile.objects.get(id=file.id).unavailable_since is None
+
+
+def test_one_file_that_the_storage_refuses_keeps_no_other_waiting_and_is_given_up_after_a_day(file, monkeypatch):
+    alice = make_person("alice")
+    others = [upload(alice, make_room(alice), b"Other %d" % n).json()["id"] for n in range(2)]
+    opened = storage.opened
+
+    def refused(key):
+        if key == file.storage_key:
+            raise StorageUnavailable
+        return opened(key)
+
+    monkeypatch.setattr(storage, "opened", refused)
+    assert parse_uploads() == 3
+    assert state(file) == ("pending", "", 0)
+    assert {f.parse_status for f in UploadedFile.objects.filter(id__in=others)} == {"completed"}
+    UploadedFile.objects.filter(id=file.id).update(unavailable_since=Now() - timedelta(seconds=UNAVAILABLE_MAX_S + 1))
+    assert parse_uploads() == 0
+    assert state(file) == ("failed", "storage_unavailable", 0)
+
+
+def test_a_storage_that_is_away_is_not_asked_for_every_file_that_waits(file, monkeypatch):
+    alice = make_person("alice")
+    for number in range(10):
+        upload(alice, make_room(alice), b"Other %d" % number)
+
+    def away(_):
+        raise StorageUnavailable
+
+    monkeypatch.setattr(storage, "opened", away)
+    assert parse_uploads() == STORAGE_FAILURES_MAX
+    assert set(UploadedFile.objects.values_list("parse_status", "attempts")) == {("pending", 0)}
+
+
+def test_bytes_that_are_not_those_that_were_stored_are_not_read(file):
+    folder_of(file.storage_key).write_bytes(b"Hell")
+    assert parse_uploads() == 1
+    assert state(file) == ("pending", "", 0)
+    assert not FilePassage.objects.exists()
+
+
+def test_a_folder_that_is_not_mounted_ends_no_file(file):
+    """Empty, as the place where something is mounted is when nothing is."""
+    shutil.rmtree(folder_of("."))
+    folder_of(".").mkdir()
+    assert parse_uploads() == 1
+    assert state(file) == ("pending", "", 0)
+
+
+def test_who_has_few_files_in_work_is_next(file):
+    ann, ben = make_person("ann"), make_person("ben")
+    many = [upload(ann, make_room(ann), b"Ann %d" % n).json()["id"] for n in range(3)]
+    [one] = [upload(ben, make_room(ben), b"Ben").json()["id"]]
+    order = [str(parse_queue.claim().file_id) for _ in range(5)]
+    assert order == [str(file.id), many[0], one, many[1], many[2]]
+
+
+def test_a_worker_that_is_to_stop_begins_no_further_file(file, monkeypatch):
+    alice = make_person("alice")
+    upload(alice, make_room(alice), b"Second")
+    parsed = parse_work.parse_apart
+
+    def told_to_stop(*args, **kwargs):
+        parse_work.stop()
+        return parsed(*args, **kwargs)
+
+    monkeypatch.setattr(parse_work, "_is_stopping", threading.Event())
+    monkeypatch.setattr(parse_work, "parse_apart", told_to_stop)
+    assert parse_uploads() == 1
+    assert sorted(UploadedFile.objects.values_list("parse_status", flat=True)) == ["completed", "pending"]
 
 
 def test_a_file_that_is_deleted_while_it_is_parsed_gets_no_text(file):

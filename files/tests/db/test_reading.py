@@ -9,7 +9,7 @@ from files.models import UploadedFile
 from files.parse_queue import claim, completed
 from files.parsing.outcome import Parsed
 from files.passages import PASSAGE_MAX_CHARS, split
-from files.reading import files_of, read_text, search_passages
+from files.reading import beginnings, files_of, read_text, search_passages
 from files.services import delete_files_of_user
 from files.tasks import parse_uploads
 from files.tests.makers import make_room, stored_keys, upload
@@ -159,3 +159,17 @@ def test_a_large_text_is_written_and_read(alice, room):
     file = UploadedFile.objects.get()
     assert (file.characters, file.is_truncated, file.passages.count()) == (2_000_000, True, 1000)
     assert read(alice, room, file, offset=1_999_990).text == text[-10:]
+
+
+def test_files_begin_where_they_were_added_first_and_only_those_that_may_be_read(alice, room):
+    bob = make_person("bob")
+    for text in ("One begins.", "Two begins.", "Three begins."):
+        parsed(alice, room, text)
+    parsed(bob, make_room(bob), "Of bob.")
+    ask = {"user_id": alice.id, "room_id": room, "limit": 2}
+    assert [(p.start_char, p.text) for p in beginnings(**ask, allowed=None)] == [
+        (0, "One begins."), (0, "Two begins."),
+    ]  # fmt: skip
+    last = UploadedFile.objects.filter(user_id=alice.id).latest("id")
+    assert [p.text for p in beginnings(**ask, allowed=[last.id])] == ["Three begins."]
+    assert beginnings(**{**ask, "user_id": bob.id}, allowed=None) == []

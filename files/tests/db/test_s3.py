@@ -6,9 +6,11 @@ import hashlib
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -105,7 +107,7 @@ def test_bytes_that_vanished_are_not_found(alice):
 def test_old_objects_without_a_row_go(alice, monkeypatch):
     upload(alice, make_room(alice), b"Hello")
     with Path(__file__).open("rb") as source:
-        storage.put("nobody/old", source)
+        storage.put(storage.key_of(user_id=alice.id, sha256="0" * 64), source)
     assert remove_orphans() == 0
     monkeypatch.setattr(orphans.timezone, "now", lambda: datetime.now(UTC) + timedelta(days=2))
     assert remove_orphans() == 1
@@ -126,7 +128,9 @@ def test_one_client_serves_all_threads(monkeypatch):
     fresh = backends.S3Storage(**options(storage.backend().endpoint_url, bucket))
     with ThreadPoolExecutor(16) as threads:
         assert set(threads.map(lambda number: fresh.exists(f"none/{number}"), range(64))) == {False}
-    assert made == [("s3",)]
+        assert set(threads.map(lambda number: fresh.client is fresh.client, range(64))) == {True}
+    # One for bytes, and one for what is asked under a lock.
+    assert made == [("s3",)] * 2
 
 
 def test_a_bucket_that_is_not_there_or_a_server_that_is_away_is_503_and_leaves_no_row(alice, server, settings):
@@ -138,3 +142,48 @@ def test_a_bucket_that_is_not_there_or_a_server_that_is_away_is_503_and_leaves_n
         with pytest.raises(StorageUnavailable), Path(__file__).open("rb") as source:
             storage.put("a/b", source)
     assert not UploadedFile.objects.exists()
+
+
+class HalfAnObject(BaseHTTPRequestHandler):
+    """Declares a thousand bytes of every object, sends ten and hangs up."""
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        self.wfile.write(b"0123456789")
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def halving():
+    with ThreadingHTTPServer(("127.0.0.1", 0), HalfAnObject) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+
+
+def test_an_object_that_breaks_off_is_not_taken_for_the_whole_of_it(alice, halving, settings):
+    row = UploadedFile.objects.get(id=upload(alice, make_room(alice), b"0123456789" * 100).json()["id"])
+    settings.STORAGES = {
+        **settings.STORAGES, "files": {"BACKEND": "files.backends.S3Storage", "OPTIONS": options(halving)},
+    }  # fmt: skip
+    assert parse_uploads() == 1
+    row.refresh_from_db()
+    assert (row.parse_status, row.attempts) == ("pending", 0)
+    assert not FilePassage.objects.exists()
+    answer = client_of(alice).get(f"/api/v1/files/{row.id}/content")
+    with pytest.raises(OSError, match="10 read"):
+        body_of(answer)
+
+
+def test_what_is_asked_under_a_lock_gives_up_before_the_database_does(settings):
+    brief = backends.S3Storage(**options("http://127.0.0.1:9")).brief_client.meta.config
+    longest_s = (brief.connect_timeout + brief.read_timeout) * brief.retries["total_max_attempts"]
+    assert longest_s * 1000 < settings.DATABASE_IDLE_IN_TRANSACTION_MS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -69,19 +70,24 @@ def test_each_kind_gives_its_text(kind, data, text):
     assert (parsed.text, parsed.is_truncated) == (text, False)
 
 
-def test_json_of_one_long_line_is_written_out_so_that_a_part_of_it_can_be_read():
-    value = {"words": ["é"] * 1000}
-    parsed = parse(json.dumps(value).encode(), "json")
-    assert json.loads(parsed.text) == value
-    assert parsed.text.count("\n") == 1003
+def test_json_of_one_long_line_is_broken_into_lines_and_nothing_else_of_it_changes():
+    hard = 'é, [{ " \\ '
+    line = json.dumps({"words": [hard] * 1000, "n": 0}, separators=(",", ":"))
+    line = line.replace('"n":0', '"n":0.10,"n":12345678901234567.123,"n":1e400')
+    text = parse(line.encode(), "json").text
+    assert text.replace("\n", "") == line
+    assert max(map(len, text.splitlines())) < 50
+    assert text.splitlines()[-3:] == ['"n":0.10,', '"n":12345678901234567.123,', '"n":1e400}']
 
 
 def test_text_that_a_word_document_has_twice_or_has_deleted_is_told_once_or_not():
     mc = 'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
     twice = f"<mc:AlternateContent {mc}><mc:Choice>{paragraph('new')}</mc:Choice><mc:Fallback>{paragraph('old')}"
+    moved = paragraph("moved")
+    twice = f"<w:moveFrom>{moved}</w:moveFrom>{twice}"
     deleted = "<w:p><w:del><w:r><w:delText>gone</w:delText></w:r></w:del><w:r><w:t>kept</w:t></w:r></w:p>"
-    body = f"{twice}</mc:Fallback></mc:AlternateContent>{deleted}"
-    assert parse(samples.docx(body), "docx").text == "new\nkept\n"
+    body = f"{twice}</mc:Fallback></mc:AlternateContent>{deleted}<w:moveTo>{moved}</w:moveTo>"
+    assert parse(samples.docx(body), "docx").text == "new\nkept\nmoved\n"
 
 
 def test_what_is_longer_than_is_kept_is_cut():
@@ -110,10 +116,19 @@ def test_a_nul_is_left_out():
         ("xlsx", samples.xlsx_with("xl/workbook.xml", lambda xml: BOMB.encode() + xml), "dangerous_xml"),
         ("docx", samples.docx("<w:p><w:t>never closed"), "malformed"),
         ("docx", b"PK\x03\x04" + b"x" * 100, "malformed"),
+        ("docx", samples.archive(readme="no document"), "malformed"),
+        ("docx", samples.lying_archive(), "malformed"),
+        ("docx", samples.locked(samples.docx(paragraph("secret"))), "encrypted"),
+        ("xlsx", samples.locked(samples.xlsx(("secret",))), "encrypted"),
+        ("xlsx", samples.xlsx_with("xl/sharedStrings.xml", lambda xml: BOMB.encode() + xml), "dangerous_xml"),
+        ("xlsx", samples.xlsx_with("xl/worksheets/sheet1.xml", samples.last_cell("XFD1048576")), "too_many_columns"),
+        ("xlsx", samples.xlsx_with("xl/worksheets/sheet1.xml", samples.last_cell("A2100000")), "too_many_cells"),
         ("xlsx", samples.archive(xl__workbook=b"<workbook/>"), "malformed"),
         ("xlsx", samples.xlsx(*[("x",) * 2049]), "too_many_columns"),
         ("pdf", samples.pdf("Hello", count=1_000_000), "too_many_pages"),
         ("pdf", samples.endless_pdf(), "expands_too_far"),
+        ("pdf", samples.circular_pdf(), "malformed"),
+        ("pdf", samples.encrypted_pdf("Hello", password="secret"), "encrypted"),
         ("pdf", b"%PDF-1.4\n" + b"garbage " * 1000, "malformed"),
         ("pdf", samples.pdf(""), "no_text"),
         ("csv", b",".join(b"%d" % n for n in range(100_000)) + b"\n", "too_many_columns"),
@@ -124,6 +139,8 @@ def test_a_nul_is_left_out():
         ("txt", b"text " * 20_000 + bytes(range(256)) * 400, "not_text"),
         ("txt", b" \n\t ", "no_text"),
         ("html", b"<html><script>only()</script>", "no_text"),
+        ("html", b'<html><meta charset="cp437">' + bytes(range(1, 32)) * 400, "not_text"),
+        ("html", b'<html><meta charset="bz2">' + bytes(range(256)) * 400, "not_text"),
     ],
 )
 def test_a_file_that_means_harm_or_is_broken_says_so(kind, data, code):
@@ -137,6 +154,14 @@ def test_a_pdf_with_a_broken_table_of_objects_is_read_where_that_can_be_found_by
     broken = samples.pdf("Hello").replace(b"startxref\n", b"startxref\n9")
     assert parse(broken, "pdf").text == "Hello\n\n"
     assert refusal(samples.pdf("Hello", xref="xref\n0 5\ngarbage"), "pdf")[0] == "malformed"
+
+
+def test_what_only_looks_dangerous_is_read():
+    assert parse(samples.encrypted_pdf("Hello", password=""), "pdf").text == "Hello\n\n"
+    assert parse(b"a,b\n" + b"x" * 200_000 + b",y\n", "csv").text.endswith("x,y\n")
+    assert parse(b"<html>" + b"<div>" * 100_000 + b"deep", "html").text == "deep\n"
+    indirect = samples.pdf("Hello").replace(b"/Count 1", b"/Count 3 0 R")
+    assert parse(indirect, "pdf").text == "Hello\n\n"
 
 
 def test_messages_name_the_number_that_was_too_much():
@@ -171,6 +196,37 @@ def test_a_child_that_is_killed_is_no_verdict_on_the_file(monkeypatch):
     monkeypatch.setattr(process, "_start", started)
     with pytest.raises(ParserDied, match="exit code -9"):
         parse(b"<html>" + b"<b></b>" * 2_000_000, "html")
+
+
+def test_a_child_that_starts_another_is_ended_with_it(monkeypatch):
+    """What holds the pipe open would hold the worker's slot for ever."""
+    popen = subprocess.Popen
+
+    def started(command, **kwargs):
+        shell = "sleep 60 & exec " + " ".join(map(shlex.quote, command))
+        return popen(["/bin/sh", "-c", shell], **{**kwargs, "env": {**kwargs["env"], "PATH": os.defpath}})
+
+    monkeypatch.setattr(process.subprocess, "Popen", started)
+    began = time.monotonic()
+    assert refusal(b"hello", "txt", seconds=3)[0] == "too_slow"
+    assert time.monotonic() - began < 8
+
+
+def test_a_child_may_write_nothing_open_little_and_compute_only_so_long(tmp_path):
+    limits = {**limits_of(LIMITS), "seconds": 1}
+    code = f"""
+import resource
+from files.parsing import child
+from files.parsing.outcome import Limits
+child._restrict(Limits(**{limits!r}))
+names = ("AS", "CPU", "NOFILE", "FSIZE", "CORE")
+print([resource.getrlimit(getattr(resource, "RLIMIT_" + name))[0] for name in names])
+while True:
+    pass
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=process._ROOT, capture_output=True, check=False)
+    assert eval(done.stdout) == [LIMITS.memory_bytes, 2, 64, 0, 0]  # noqa: S307 - our own list
+    assert done.returncode == -signal.SIGXCPU
 
 
 def test_a_child_ends_with_its_parent():

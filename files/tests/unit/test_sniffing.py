@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import random
 import time
 
 import pytest
@@ -27,6 +29,10 @@ def kind(data, name=""):
         (b'{"a": [1, 2]}', "json"),
         (b'["' + b"x" * 100_000 + b'"]', "json"),
         (b"[" * 100_000, "json"),
+        (b"[" + b"1" * 5_000 + b"]", "json"),
+        (b"A PDF begins with %PDF-1.7 and ends with startxref.\n", "txt"),
+        (b"%PDF-1.7 is what it begins with.\n", "txt"),
+        (b"log line\n" * 1_000 + b"\x00" + b"log line\n" * 1_000, "txt"),
         (b"[1] A reference.\n", "txt"),
         (b"{broken", "txt"),
         (b"<!DOCTYPE html><p>Hi", "html"),
@@ -53,6 +59,9 @@ def test_its_bytes_say_what_it_is_whatever_its_name(data, expected):
         b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(range(256)) * 4,
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600),
         b"{\\rtf1 Hello}",
+        samples.ELF.replace(b"Hello", b"\n%PDF-1.4 1 0 obj startxref", 1),
+        codecs.BOM_UTF16_LE + random.Random(7).randbytes(20_000),
+        samples.archive(readme="word/document.xml and xl/workbook.xml"),
         samples.archive(readme="not an office file"),
         b"PK\x03\x04",
         bytes(range(256)) * 10,

@@ -7,9 +7,13 @@ import json
 import pytest
 
 from config.core.body_limit import ENVELOPE_MAX_BYTES
-from config.core.tests.unit.test_body_limit import ask
+from config.core.tests.unit import test_body_limit
 
 LIMIT = 2_000_000 + ENVELOPE_MAX_BYTES
+
+
+def ask(chunks, path="/api/v1/rooms/1/files", authorization="Bearer t", **headers):
+    return test_body_limit.ask(chunks, path=path, authorization=authorization, **headers)
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +51,19 @@ def test_an_undeclared_length_within_the_limit_passes_piece_by_piece():
     sent, reader = ask(chunks, content_type="multipart/form-data; boundary=b", transfer_encoding="chunked")
     assert sent[1]["body"] == b"2000000"
     assert reader.messages_read == 4
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"path": "/api/v1/auth/token"}, {"path": "/api/v1/rooms/1/files/2"}, {"path": "/admin/"}, {"authorization": ""}],
+)
+def test_elsewhere_and_without_a_token_an_upload_is_held_to_the_size_of_any_body(asked):
+    headers = {"path": "/api/v1/rooms/1/files", "authorization": "Bearer t", **asked}
+    sent, reader = test_body_limit.ask(
+        [b""],
+        content_type="multipart/form-data; boundary=b",
+        content_length="1500000",
+        **{name: value for name, value in headers.items() if value},
+    )
+    assert json.loads(sent[1]["body"])["code"] == "request_too_large"
+    assert reader.messages_read == 0

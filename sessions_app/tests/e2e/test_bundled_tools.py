@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 
+from billing.models import CreditTransaction, LLMCallEvent
 from files import parse_work
 from files.tests import samples
 from pricing.services import put_model
@@ -38,7 +39,8 @@ def test_a_file_search_on_the_bundled_model_answers_from_an_uploaded_pdf(committ
         alice = make_person("alice")
         session = make_session(alice, "ann", model_alias="bundled")
         Agent.objects.filter(user_id=alice.id).update(
-            tool_permissions=["file_search"], role_prompt="You answer questions about the files of this room."
+            tool_permissions=["file_search"],
+            role_prompt="First you use the tool file_search. Then you answer from what it found.",
         )
         room_id = Session.objects.get(pk=session).room_id
         with web.client(alice.token) as client:
@@ -49,13 +51,17 @@ def test_a_file_search_on_the_bundled_model_answers_from_an_uploaded_pdf(committ
             body = {"message": "Who painted the lighthouse of Porto?", "max_output_tokens": 40}
             turn = client.post(f"/sessions/{session}/turns", json=body).json()
     assert turn["status"] == "completed", turn
-    events = ToolCallEvent.objects.filter(turn_id=turn["id"])
-    assert {(event.tool_name, event.status) for event in events} <= {
-        ("file_search", "success"),
-        ("file_search", "cached"),
-    }
-    assert events.filter(status="success").count() >= 1
+    # It looks, maybe again for the same, until it is stopped or has enough; how often is the model's own business.
+    events = list(ToolCallEvent.objects.filter(turn_id=turn["id"]).order_by("call_index"))
+    assert (events[0].tool_name, events[0].status) == ("file_search", "success")
     steps = list(TurnStep.objects.filter(turn_id=turn["id"]).order_by("step_index"))
-    found = [tool["result"] for step in steps for tool in (step.context or {}).get("tools", ())]
-    assert any("painted green in 1931 by Maria Silva" in text for text in found), found
-    print(turn["messages"][-1]["content"])
+    [first, *_] = (tool["result"] for step in steps for tool in (step.context or {}).get("tools", ()))
+    assert "painted green in 1931 by Maria Silva" in first
+    # What such a small model makes of it is its own business; that it was told, and spoke, is ours.
+    [answer] = [message["content"] for message in turn["messages"] if message["role"] == "assistant"]
+    assert answer.strip()
+    print(answer)
+    calls = LLMCallEvent.objects.filter(turn_id=turn["id"])
+    assert {call.usage_source for call in calls} == {"provider"}
+    debits = CreditTransaction.objects.filter(reference_id=turn["id"], kind="debit")
+    assert sum(call.credits_charged for call in calls) == -sum(debit.amount for debit in debits)

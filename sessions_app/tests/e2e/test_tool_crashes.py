@@ -29,6 +29,12 @@ def tavily():
         yield serving
 
 
+@pytest.fixture(autouse=True)
+def _lease(settings):
+    """Of who recovers, as of who ran: leases count anew when PostgreSQL starts, which may be just now."""
+    settings.TURN_LEASE_S = 2
+
+
 @pytest.fixture
 def one(committed, provider, tavily):
     """Starts a web process with a lease that is soon over."""

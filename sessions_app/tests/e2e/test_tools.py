@@ -263,7 +263,8 @@ def test_a_file_that_is_not_this_agents_is_refused_at_call_time_as_if_it_did_not
     ]  # fmt: skip
     read, found = results(provider)
     assert "There is no such file." in read
-    assert "Nothing was found." in found
+    assert "Other words than these are in the files." in found
+    assert f"(file_id {own.id}, offset 0)\nown" in found
     assert "secret" not in json.dumps([m for m in provider.journal[-1].body["messages"] if m["role"] != "assistant"])
 
 
