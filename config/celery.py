@@ -48,6 +48,8 @@ app.conf.update(
             # A sweep that waited longer than the next one is due has nothing to add.
             "options": {"expires": settings.SWEEP_INTERVAL_S * 2},
         },
+        # A version comes into force with the commit of this; one that is not due costs one query.
+        "activate-scheduled": {"task": "pricing.tasks.activate_scheduled", "schedule": 5, "options": {"expires": 10}},
         "expire-grants": {"task": "billing.tasks.expire_grants", "schedule": 60, "options": {"expires": 60}},
         # All day, because it waits for transactions from before midnight, and a worker may start late; once the anchor
         # is there it costs one query.
@@ -73,7 +75,7 @@ app.conf.update(
         "check-ledger": {"task": "billing.tasks.check_ledger", "schedule": crontab(hour=3, minute=17)},
     },
 )
-app.autodiscover_tasks(["billing", "billing.alerts", "files", "sessions_app"])
+app.autodiscover_tasks(["pricing", "billing", "billing.alerts", "files", "sessions_app"])
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]
