@@ -117,7 +117,7 @@ class AdminVersionModelView(APIView):
     def delete(self, request: Request, version: str, model_alias: str) -> Response:
         """Take an alias out of a draft."""
         require_permission(request, "pricing.delete_modelpricing")
-        query = RevisionQuery(data=request.query_params)
+        query = RevisionQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         services.remove_model(
             pricing_version=version,
