@@ -87,10 +87,12 @@ def _join_metrics(**_: object) -> None:
 @signals.worker_init.connect  # type: ignore[untyped-decorator]
 def _start_observing(**_: object) -> None:
     from config.metrics_port import serve_metrics
+    from pricing import cache
 
     raise_open_files_limit()
     tracing.start("worker", version=settings.VERSION)
     serve_metrics(settings.WORKER_METRICS_PORT)
+    cache.start_listener()
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
@@ -103,7 +105,10 @@ def _drain_turns(**_: object) -> None:
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
-def _stop_tracing(**_: object) -> None:
+def _stop_observing(**_: object) -> None:
+    from pricing import cache
+
+    cache.stop_listener()
     tracing.stop()
 
 

@@ -24,8 +24,8 @@ class Sums:
     credits_charged: Decimal = ZERO
     credits_under_version: Decimal = ZERO
 
-    def add(self, charged: Decimal, under_version: Decimal) -> None:
-        self.calls += 1
+    def add(self, charged: Decimal, under_version: Decimal, *, calls: int = 1) -> None:
+        self.calls += calls
         self.credits_charged += charged
         self.credits_under_version += under_version
 
@@ -62,6 +62,7 @@ class _Work:
     """The piece of work whose calls are being read."""
 
     work_id: str = ""
+    user_id: str = ""
     sums: Sums = field(default_factory=Sums)
     balance_before: Decimal | None = None
     is_priced: bool = True
@@ -73,24 +74,30 @@ class Tally:
     def __init__(self, book: PriceBook) -> None:
         self._book = book
         self._work = _Work()
-        self.totals = Sums()
         self.by_alias: dict[str, Sums] = defaultdict(Sums)
         self.by_user: dict[str, Sums] = defaultdict(Sums)
         self.without_price: dict[str, Sums] = defaultdict(Sums)
         self.coverage = Coverage()
 
+    @property
+    def totals(self) -> Sums:
+        found = Sums()
+        for sums in self.by_alias.values():
+            found.add(sums.credits_charged, sums.credits_under_version, calls=sums.calls)
+        return found
+
     def add(self, call: PastCall) -> None:
         if call.work_id != self._work.work_id:
             self.finish()
-            self._work = _Work(call.work_id)
+            self._work = _Work(call.work_id, call.user_id)
         price = self._book.find(call.model_alias)
         if price is None:
             self._work.is_priced = False
             self.without_price[call.model_alias].add(call.credits_charged, ZERO)
             return
         rated = rate(call.pools, multiplier=price.multiplier, weights=self._book.weights)
-        for sums in (self.totals, self.by_alias[call.model_alias], self.by_user[call.user_id], self._work.sums):
-            sums.add(call.credits_charged, rated.credits_charged)
+        self.by_alias[call.model_alias].add(call.credits_charged, rated.credits_charged)
+        self._work.sums.add(call.credits_charged, rated.credits_charged)
         # Debits only take away, so what there was before the first of them is the most.
         if call.balance_before is not None and (
             self._work.balance_before is None or call.balance_before > self._work.balance_before
@@ -98,12 +105,14 @@ class Tally:
             self._work.balance_before = call.balance_before
 
     def finish(self) -> None:
-        """Judge the piece of work whose calls have all come. Once."""
+        """Count and judge the piece of work whose calls have all come. Once."""
         work, self._work = self._work, _Work()
         if not work.work_id:
             return
         seen, cost, balance = self.coverage, work.sums, work.balance_before
         seen.pieces_of_work += 1
+        if cost.calls:
+            self.by_user[work.user_id].add(cost.credits_charged, cost.credits_under_version, calls=cost.calls)
         if not work.is_priced:
             seen.without_price += 1
         elif balance is None:
