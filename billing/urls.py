@@ -15,4 +15,5 @@ urlpatterns = [
     path("admin/ledger/anchors", checking_views.AnchorsView.as_view()),
     path("", include("billing.corrections.urls")),
     path("", include("billing.limits.urls")),
+    path("", include("billing.simulating.urls")),
 ]

@@ -48,6 +48,8 @@ app.conf.update(
             # A sweep that waited longer than the next one is due has nothing to add.
             "options": {"expires": settings.SWEEP_INTERVAL_S * 2},
         },
+        # A version comes into force with the commit of this; one that is not due costs one query.
+        "activate-scheduled": {"task": "pricing.tasks.activate_scheduled", "schedule": 5, "options": {"expires": 10}},
         "expire-grants": {"task": "billing.tasks.expire_grants", "schedule": 60, "options": {"expires": 60}},
         # All day, because it waits for transactions from before midnight, and a worker may start late; once the anchor
         # is there it costs one query.
@@ -73,7 +75,7 @@ app.conf.update(
         "check-ledger": {"task": "billing.tasks.check_ledger", "schedule": crontab(hour=3, minute=17)},
     },
 )
-app.autodiscover_tasks(["billing", "billing.alerts", "files", "sessions_app"])
+app.autodiscover_tasks(["pricing", "billing", "billing.alerts", "files", "sessions_app"])
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]
@@ -85,10 +87,12 @@ def _join_metrics(**_: object) -> None:
 @signals.worker_init.connect  # type: ignore[untyped-decorator]
 def _start_observing(**_: object) -> None:
     from config.metrics_port import serve_metrics
+    from pricing import cache
 
     raise_open_files_limit()
     tracing.start("worker", version=settings.VERSION)
     serve_metrics(settings.WORKER_METRICS_PORT)
+    cache.start_listener()
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
@@ -103,7 +107,10 @@ def _drain_turns(**_: object) -> None:
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
-def _stop_tracing(**_: object) -> None:
+def _stop_observing(**_: object) -> None:
+    from pricing import cache
+
+    cache.stop_listener()
     tracing.stop()
 
 

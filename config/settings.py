@@ -281,6 +281,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "EnforcementEnum": "billing.models.Enforcement",
+        "PriceVersionStatusEnum": "pricing.models.PricingVersion.Status",
         "LimitSubjectEnum": "billing.models.SpendingLimit.Subject",
         "OwnerLimitSubjectEnum": "billing.limits.serializers.OWNER_SUBJECTS",
         "RoomModeEnum": "sessions_app.room_serializers.ROOM_MODES",

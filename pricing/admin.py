@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from pricing.actor import act_as
 from pricing.forms import PRICE_FIELDS, PlainDecimalField, PriceForm, PriceFormSet, VersionForm
 from pricing.models import WEIGHTS, ModelPricing, PricingRevision, PricingVersion
+from pricing.version_pages import VersionPages
 
 EXACT_NUMBERS: dict[type[models.Field[Any, Any]], dict[str, Any]] = {
     models.DecimalField: {"form_class": PlainDecimalField}
@@ -44,7 +45,7 @@ def _editable(version: PricingVersion | None) -> bool:
 
 
 @admin.register(PricingVersion)
-class PricingVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class PricingVersionAdmin(VersionPages):
     """Drafts and the active version are edited here, scheduled and retired ones shown. No status is set by hand."""
 
     form = VersionForm

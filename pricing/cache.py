@@ -23,6 +23,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
+from pricing import serving
 from pricing.errors import NoActiveVersion
 from pricing.history import book_at, book_of
 from pricing.listener import Listener
@@ -146,6 +147,15 @@ def _swap(found: _Served) -> _Served:
     return found
 
 
-_listener = Listener(latest)
+def _look_and_report() -> None:
+    serving.report(latest())
+
+
+_listener = Listener(_look_and_report)
 start_listener = _listener.start
-stop_listener = _listener.stop
+
+
+def stop_listener() -> None:
+    """Idempotent. The process is taken off the list of those that serve prices."""
+    _listener.stop()
+    serving.leave()

@@ -27,12 +27,31 @@ class StaleRevision(DomainError):
         )
 
 
+class AnotherIsActive(DomainError):
+    """What was to be replaced is not active any more: somebody else was faster."""
+
+    code, status, title = "stale_revision", 409, "Another version is active"
+
+    def __init__(self, *, replaces: str, pricing_version: str, revision: int) -> None:
+        super().__init__(
+            f"Price version {pricing_version} is active by now, not {replaces}: look again at what would change.",
+            pricing_version=pricing_version,
+            revision=revision,
+        )
+
+
 class VersionNotEditable(DomainError):
     code, status, title = "version_not_editable", 409, "Version not editable"
 
-    def __init__(self, *, pricing_version: str, version_status: str) -> None:
+    def __init__(
+        self,
+        *,
+        pricing_version: str,
+        version_status: str,
+        rule: str = "only drafts and the active version can be edited",
+    ) -> None:
         super().__init__(
-            f"Price version {pricing_version} is {version_status}; only drafts and the active version can be edited.",
+            f"Price version {pricing_version} is {version_status}; {rule}.",
             pricing_version=pricing_version,
             version_status=version_status,
         )

@@ -82,3 +82,34 @@ class UsdOut(serializers.Field[Decimal, Any, str, Any]):
 
     def to_representation(self, value: Decimal) -> str:
         return ledger_text(value)
+
+
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "number", "minimum": 0}], "example": "0.3500"})
+class WeightField(_DecimalField):
+    """Finite, ≥ 0, at most 4 places, below 10^6."""
+
+    digits, places, code = 6, 4, "invalid_weight"
+
+
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "number"}], "example": "10000.0000"})
+class DivisorField(_DecimalField):
+    """Finite, above 0, at most 4 places, below 10^14."""
+
+    digits, places, code = 14, 4, "invalid_divisor"
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        value = super().to_internal_value(data)
+        if value == 0:
+            raise serializers.ValidationError("Must be above 0.", code=self.code)
+        return value
+
+
+@extend_schema_field({"type": ["string", "null"], "example": "-12.50"})
+class PercentOut(serializers.Field[Decimal, Any, str, Any]):
+    """Per cent, signed: a string with 2 places."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, **kwargs)
+
+    def to_representation(self, value: Decimal) -> str:
+        return format(value, "z.2f")

@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import OperationalError, transaction
+from django.utils import timezone
 
 from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, sqlstate
 from pricing.models import USD_RATES, WEIGHTS, ModelPricing, PricingVersion
@@ -41,6 +42,12 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         if self.instance.pk and not self.instance._state.adding:  # noqa: SLF001 - Django's documented way to ask
             self.initial["seen_revision"] = self.instance.revision
+
+    def clean_effective_at(self) -> Any:
+        moment = self.cleaned_data["effective_at"]
+        if moment is not None and "effective_at" in self.changed_data and moment <= timezone.now():
+            raise ValidationError("Must lie in the future.", code="not_in_future")
+        return moment
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()

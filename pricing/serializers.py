@@ -101,3 +101,9 @@ class ModelPricingIn(ClosedSerializer):
         if not attrs.keys() - {"revision"}:
             raise serializers.ValidationError({"multiplier": "Name at least one thing to change."})
         return attrs
+
+
+class RevisionQuery(serializers.Serializer[Any]):
+    """In an address, where a number is text."""
+
+    revision = serializers.IntegerField(required=False, min_value=1, max_value=LARGEST_TOKENS)

@@ -97,6 +97,34 @@ def put_model(
     return retrying(work, attempts=2)
 
 
+def remove_model(*, pricing_version: str, model_alias: str, actor: str, expected_revision: int | None = None) -> None:
+    """Take an alias out of a draft. From the active version nothing is taken: turns would be refused at once.
+
+    Locks:       the version row.
+    Idempotent:  no: what is not there is reported.
+    Raises:      NotFound, UnknownModelAlias, StaleRevision, VersionNotEditable, ValidationFailed where another alias
+                 falls back to this one; nothing is written.
+    """
+
+    def work() -> None:
+        with transaction.atomic():
+            version = _lock(pricing_version, actor=actor, expected_revision=expected_revision)
+            if version.status != PricingVersion.Status.DRAFT:
+                raise VersionNotEditable(
+                    pricing_version=version.version,
+                    version_status=version.status,
+                    rule="model aliases are removed from drafts only",
+                )
+            row = _find(version, model_alias)
+            if row is None:
+                raise UnknownModelAlias(version.version)
+            if version.models.filter(fallback_alias=model_alias).exists():
+                raise ValidationFailed("Another model alias falls back to this one.", field="model_alias")
+            row.delete()
+
+    return retrying(work, attempts=2)
+
+
 def _lock(pricing_version: str | None, *, actor: str, expected_revision: int | None) -> PricingVersion:
     """Lock the version and judge it as it is now: while we waited, somebody may have changed or retired it."""
     act_as(actor)

@@ -15,6 +15,7 @@ from pricing.serializers import (
     ModelsOut,
     MultiplierIn,
     PricingOut,
+    RevisionQuery,
 )
 from users.permissions import IsStaffOrAdmin, require_permission
 
@@ -107,3 +108,21 @@ class AdminVersionModelView(APIView):
             expected_revision=expected_revision,
         )
         return Response(EditedModelOut(row).data, status=201 if is_new else 200)
+
+    @extend_schema(
+        operation_id="remove_model",
+        parameters=[OpenApiParameter("revision", int, description="Refuse if the version has another by now.")],
+        responses={204: None, **problems(*_EDIT, "404 unknown_model_alias")},
+    )
+    def delete(self, request: Request, version: str, model_alias: str) -> Response:
+        """Take an alias out of a draft."""
+        require_permission(request, "pricing.delete_modelpricing")
+        query = RevisionQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        services.remove_model(
+            pricing_version=version,
+            model_alias=model_alias,
+            actor=str(request.user.pk),
+            expected_revision=query.validated_data.get("revision"),
+        )
+        return Response(status=204)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import Permission
 from django.db import connection
+from django.utils import timezone
 from rest_framework.test import APIClient
 
+from pricing import drafting, lifecycle, services
 from pricing.models import ModelPricing, PricingRevision, PricingVersion
 from users.models import User
 from users.tests.makers import make_token, make_user
@@ -85,3 +88,23 @@ def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
     assert (answer.status_code, body["code"], body["status"]) == (status, code, status)
     assert answer["Content-Type"] == "application/problem+json"
     return body
+
+
+def make_next(version: str = "next", *, multiplier: str = "3", **fields: Any) -> PricingVersion:
+    """A draft that is a copy of the active version but for gpt-4o's multiplier."""
+    drafting.make_draft(version=version, actor="test", fields=fields)
+    services.set_multiplier(model_alias="gpt-4o", multiplier=Decimal(multiplier), actor="test", pricing_version=version)
+    return PricingVersion.objects.get(version=version)
+
+
+def in_an_hour() -> datetime:
+    return timezone.now() + timedelta(hours=1)
+
+
+def make_scheduled(version: str = "next", *, effective_at: datetime | None = None, **fields: Any) -> PricingVersion:
+    make_next(version, **fields)
+    return lifecycle.schedule(pricing_version=version, effective_at=effective_at or in_an_hour(), actor="test")
+
+
+def statuses() -> dict[str, str]:
+    return dict(PricingVersion.objects.values_list("version", "status"))

@@ -1,0 +1,1 @@
+"""What would a price version have charged for what really happened? Reads events, writes nothing."""

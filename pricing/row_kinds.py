@@ -1,0 +1,34 @@
+"""What a version is made up of besides its weights: the kinds of rows under it.
+
+Copying a version, comparing two, and showing what changes go through this list: a new kind of row is one more entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Model
+
+from pricing.models import ModelPricing, PricingVersion
+
+_NOT_COPIED = frozenset({"id", "version", "updated_at"})
+
+
+@dataclass(frozen=True, slots=True)
+class RowKind:
+    """`name` is the rows' name in recorded snapshots and in answers; `key` names one row within its version."""
+
+    name: str
+    model: type[Model]
+    key: str
+
+    def copy(self, source: PricingVersion, target: PricingVersion) -> None:
+        """Make the target's rows of this kind what the source's are. The target is a draft that has none."""
+        copied = [field.name for field in self.model._meta.concrete_fields if field.name not in _NOT_COPIED]
+        rows: Any = self.model._default_manager
+        for values in rows.filter(version=source).order_by(self.key).values(*copied):
+            rows.create(version=target, **values)
+
+
+ROW_KINDS = (RowKind(name="models", model=ModelPricing, key="model_alias"),)
