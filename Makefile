@@ -3,7 +3,7 @@
 # Recipes end in `exec`, so that the process that make knows is the one that gets its signals.
 
 .DEFAULT_GOAL := help
-.PHONY: demo run test chaos mutation serve worker install lint lock help
+.PHONY: demo run test test-browser chaos mutation serve worker install lint lock help
 
 # The first interpreter that is new enough and can make virtual environments. 3.12 and 3.11 go first: for later ones
 # an index may lack a prebuilt wheel of a development service.
@@ -23,7 +23,10 @@ run: .venv/.dev ## Everything at once on PORT (8000), with logins and a curl to 
 	@exec $(EMBEDDED) --name run --llm -- python manage.py run_all
 
 test: .venv/.dev ## The test suite on real PostgreSQL and Redis; ARGS= goes to pytest
-	@exec $(EMBEDDED) --name test --llm -- python -m pytest -n 4 --dist worksteal $(ARGS)
+	@exec $(EMBEDDED) --name test --llm -- python -m pytest -n 4 --dist worksteal -m "not browser" $(ARGS)
+
+test-browser: .venv/.dev ## Staff's pages in a real browser (needs Chromium); SCREENSHOTS= a folder, ARGS= goes to pytest
+	@exec $(EMBEDDED) --name browser -- python -m pytest -m browser sessions_app/tests/browser $(ARGS)
 
 chaos: .venv/.dev ## kill -9 of web, worker, Redis and PostgreSQL under load; CHAOS_KILLS= (20) of each, CHAOS_SEED=
 	@exec $(EMBEDDED) --name chaos -- python manage.py chaos

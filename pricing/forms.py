@@ -42,6 +42,10 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         if self.instance.pk and not self.instance._state.adding:  # noqa: SLF001 - Django's documented way to ask
             self.initial["seen_revision"] = self.instance.revision
+        if "effective_at" in self.fields:
+            # Date and time are two fields; the label that they share is for neither.
+            for part in self.fields["effective_at"].widget.widgets:
+                part.attrs["aria-label"] = self.fields["effective_at"].label
 
     def clean_effective_at(self) -> Any:
         moment = self.cleaned_data["effective_at"]
