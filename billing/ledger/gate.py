@@ -60,6 +60,8 @@ class Gate:
         return None
 
     def _refused(self, available: Decimal, required: Decimal, share: Share) -> InsufficientCredits:
+        """In the numbers of the alias that was refused: credits that may not pay for it are not available to it."""
+        available = min(available, self.available_for(share.model_alias))
         return InsufficientCredits(
             balance=self.balance,
             held=self.held,
