@@ -55,6 +55,8 @@ class Taken:
 
 
 Shares = list[tuple[str, int]]
+# The balance, what is left of each lot, and how many entries there are.
+Snapshot = tuple[int, list[int], int]
 
 
 class LedgerModel:
@@ -136,30 +138,40 @@ class LedgerModel:
             self._make_lot(rest, aliases=aliases)
 
     def void(self, place: int) -> None:
-        lot = self.lots[place]
+        """What has expired leaves first; where nothing of this lot is left then, nothing happens at all."""
+        lot, before = self.lots[place], self._snapshot()
+        self.expire()
         if not lot.left:
+            self._undo(before)
             raise Refused
         self._post("adjustment", -lot.left)
         lot.left, lot.is_voided = 0, True
 
     def adjust(self, amount: int) -> None:
+        if amount == 0:
+            raise Refused
+        self.expire()
         if amount > 0:
             self.gain("adjustment", amount)
-        elif amount < 0:
-            self._burn("adjustment", -amount, None)
         else:
-            raise Refused
+            self._burn("adjustment", -amount, None)
 
     def _admit(self, work: int, shares: Shares, *, is_hard: bool) -> None:
         """What has expired leaves first, unless the hold is refused: then nothing happens at all."""
-        before = self.balance, [lot.left for lot in self.lots], len(self.entries)
+        before = self._snapshot()
         self.expire()
         if is_hard and not self._covers(work, shares):
-            self.balance, left, count = before
-            del self.entries[count:]
-            for lot, units in zip(self.lots, left, strict=True):
-                lot.left = units
+            self._undo(before)
             raise Refused
+
+    def _snapshot(self) -> Snapshot:
+        return self.balance, [lot.left for lot in self.lots], len(self.entries)
+
+    def _undo(self, before: Snapshot) -> None:
+        self.balance, left, count = before
+        del self.entries[count:]
+        for lot, units in zip(self.lots, left, strict=True):
+            lot.left = units
 
     def _covers(self, work: int, shares: Shares) -> bool:
         own = self.amounts.get(work, 0)
