@@ -16,7 +16,7 @@ from billing.ledger.refundable import read_refundable
 from billing.locks import read_wallet
 from billing.models import CreditGrant, CreditTransaction, LLMCallEvent
 from config.core.errors import NotFound, ValidationFailed
-from config.core.idempotency import Claim, once
+from config.core.idempotency import Claim, find, once
 from config.core.money import ZERO
 from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, retrying, sqlstate
 
@@ -38,6 +38,15 @@ def post_once(claim: Claim | None, make: Callable[[], UUID]) -> tuple[CreditTran
         if sqlstate(error) == LOCK_TIMEOUT_SQLSTATE:
             raise WalletBusy from None
         raise
+
+
+def posted_before(claim: Claim | None) -> CreditTransaction | None:
+    """The entry that this key has made. Asked before the request is judged: what was fine then may be so no more.
+
+    Raises: IdempotencyKeyReused.
+    """
+    found = find(claim)
+    return None if found is None else CreditTransaction.objects.get(id=found.resource_id)
 
 
 def refund(
