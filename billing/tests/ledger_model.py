@@ -175,7 +175,7 @@ class LedgerModel:
 
     def _covers(self, work: int, shares: Shares) -> bool:
         own = self.amounts.get(work, 0)
-        if self.balance - self.held < _total(shares) - own and (_total(shares) > own or own == 0):
+        if self.balance - self.held < _total(shares) - own and _total(shares) > own:
             return False
         if self._is_scoped():
             # On paper: the other holds burn what they may, the oldest first; each share then needs lots meant for it.
