@@ -18,9 +18,10 @@ import structlog
 from django.db import connection
 
 from billing.invariants import Finding
-from billing.invariants.reading import rows, snapshot
+from billing.invariants.reading import rows
 from billing.models import CreditWallet, LedgerAnchor
 from config.core.ids import uuid7
+from config.core.transactions import snapshot
 
 log = structlog.get_logger(__name__)
 # An entry gets its time under the wallet's lock and is seen when its transaction commits. What is in between is waits

@@ -11,12 +11,12 @@ from django.conf import settings
 from django.db import OperationalError
 
 from billing import enforcement, ledger
-from billing.errors import InsufficientCredits, WalletBusy
+from billing.errors import InsufficientCredits
 from billing.ledger import Place, Reference, Share
 from config.core import idempotency
-from config.core.errors import ValidationFailed
+from config.core.errors import ValidationFailed, WalletBusy
 from config.core.ids import uuid7
-from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, retrying, sqlstate
+from config.core.transactions import CONTENDED_SQLSTATES, retrying, sqlstate
 from pricing import cache as price_cache
 from pricing.price_book import ModelPrice, PriceBook
 from pricing.rating import affordable_output_tokens
@@ -80,7 +80,7 @@ def open_completion(request: CompletionRequest) -> OpenedCompletion | Completion
         ledger.expire_lots(user_id=request.user_id)
         raise _with_alternatives(refusal, opened, input_tokens) from None
     except OperationalError as error:
-        if sqlstate(error) == LOCK_TIMEOUT_SQLSTATE:
+        if sqlstate(error) in CONTENDED_SQLSTATES:
             raise WalletBusy from None
         raise
     return row if is_replay else opened

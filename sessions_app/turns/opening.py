@@ -14,12 +14,13 @@ from uuid import UUID, uuid4
 from django.db import IntegrityError, OperationalError, transaction
 
 from billing import ledger
-from billing.errors import InsufficientCredits, SpendingLimitReached, WalletBusy
+from billing.errors import InsufficientCredits, SpendingLimitReached
 from billing.ledger import Share
+from config.core.errors import WalletBusy
 from config.core.idempotency import UNIQUE_CONSTRAINT
 from config.core.ids import uuid7
 from config.core.money import ZERO
-from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, joined_atomic, retrying, sqlstate
+from config.core.transactions import CONTENDED_SQLSTATES, joined_atomic, retrying, sqlstate
 from sessions_app.errors import ContextBudgetExceeded, TurnInProgress, TurnNotResumable
 from sessions_app.turns import alternatives, opening_rows
 from sessions_app.turns.counting import exactly_blocking
@@ -56,7 +57,7 @@ def _open_patiently(
         except IntegrityError as error:
             _explain(error, request, recover)
         except OperationalError as error:
-            if sqlstate(error) == LOCK_TIMEOUT_SQLSTATE:
+            if sqlstate(error) in CONTENDED_SQLSTATES:
                 raise WalletBusy from None
             raise
     raise WalletBusy("This session is busy; please try again.")
