@@ -14,6 +14,7 @@ from billing.tests.makers import credits
 from pricing.services import put_model
 from pricing.tests.makers import SEED
 from sessions_app.models import Turn
+from sessions_app.tests.e2e.test_orchestrator import routing
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
 
@@ -83,6 +84,31 @@ def test_no_shorter_answer_helps_where_the_first_call_is_a_choice_of_speakers(we
         problem = client.post(f"/sessions/{session}/turns", json=body).json()
         assert (problem["code"], problem["affordable_max_output_tokens"]) == ("insufficient_credits", None)
         assert problem["affordable_models"] == fitting(client, session, body)
+
+
+def test_a_turn_whose_routing_ate_the_credits_is_failed_with_the_numbers_of_the_refusal(web, script):
+    # The orchestrator's choice is paid for; what is left does not cover the first agent, who may write much.
+    script.reply = Reply(chunks=(routing("ann"),), usage={"prompt_tokens": 100, "completion_tokens": 100})
+    alice = make_person("alice", credits="0.25")
+    session = make_session(alice, "ann", "ben", mode="orchestrator", model_alias="asked")
+    body = {"message": "hi", "max_output_tokens": 1_500}
+    with web.client(alice.token) as client:
+        failed = client.post(f"/sessions/{session}/turns", json=body, headers={"Idempotency-Key": "k1"})
+        again = client.post(f"/sessions/{session}/turns", json=body, headers={"Idempotency-Key": "k1"})
+        problem = failed.json()
+        turn, wallet = client.get(f"/turns/{problem['turn_id']}").json(), client.get("/users/me/wallet").json()
+    assert (failed.status_code, problem["code"], problem["title"]) == (
+        402, "insufficient_credits", "Insufficient credits",
+    )  # fmt: skip
+    assert (again.status_code, again.json(), again.headers["idempotency-replayed"]) == (402, problem, "true")
+    assert (turn["status"], turn["error"]["code"]) == ("failed", "insufficient_credits")
+    # 135 OE tokens x 2 were charged for the choice; they were held when the agent's call was refused.
+    charged = Decimal("0.027")
+    assert Decimal(turn["usage"]["credits_charged"]) == charged
+    assert Decimal(wallet["balance"]) == Decimal("0.25") - charged
+    assert Decimal(problem["balance"]) == Decimal("0.25")
+    assert Decimal(problem["available"]) < Decimal(problem["required"])
+    assert (problem["affordable_models"], problem["affordable_max_output_tokens"]) == ([], None)
 
 
 def test_a_completion_is_offered_aliases_that_would_answer_shorter(web, script):
