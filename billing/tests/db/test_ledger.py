@@ -282,6 +282,29 @@ def test_a_campaigns_beta_grant_is_given_once():
     assert wallet_of(user_id).balance == Decimal(1)
 
 
+def test_a_charge_of_all_that_was_held_is_not_above_the_hold():
+    user_id = make_wallet("5")
+    exact, above = make_hold(user_id, "1"), make_hold(user_id, "0.99999999")
+    assert settle(user_id, exact, make_call(ONE_CREDIT, turn_id=exact.id)).exceeded_hold is False
+    assert settle(user_id, above, make_call(ONE_CREDIT, turn_id=above.id)).exceeded_hold is True
+    flags = LLMCallEvent.objects.filter(user_id=user_id).order_by("id").values_list("usage_flags", flat=True)
+    assert list(flags) == [[], ["charge_above_hold"]]
+
+
+def test_lots_of_which_nobody_said_so_have_the_middle_priority(settings):
+    settings.BETA_GRANT_CREDITS = credits("1")
+    user_id = uuid7()
+    ledger.get_or_create_wallet(user_id=user_id)
+    ledger.adjust(user_id=user_id, amount=credits("1"), reason="x", initiated_by="staff")
+    charge(user_id, TokenPools(output=30_000))
+    ledger.grant(user_id=user_id, amount=credits("2"), reason="x", initiated_by="staff", priority=10)
+    debit = Reference("entry", CreditTransaction.objects.get(user_id=user_id, kind="debit").id)
+    # A credit of it was an overdraft, which comes back as a lot of its own.
+    ledger.refund(user_id=user_id, reference=debit, reason="x", initiated_by="staff")
+    lots = CreditGrant.objects.filter(user_id=user_id).order_by("id").values_list("kind", "priority")
+    assert list(lots) == [("beta", 50), ("adjustment", 50), ("promo", 10), ("refund", 50)]
+
+
 def test_settling_without_a_hold_is_refused():
     user_id = make_wallet("1")
     with pytest.raises(HoldClosed), transaction.atomic():
