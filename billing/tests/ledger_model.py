@@ -68,6 +68,9 @@ class LedgerModel:
         self.entries: list[tuple[str, int]] = []
         self.debits: list[tuple[int, Taken]] = []
         self.work: dict[int, Taken] = {}
+        # What the user may be charged in all; None for any amount.
+        self.cap: int | None = None
+        self.charged = 0
 
     @property
     def held(self) -> int:
@@ -106,6 +109,7 @@ class LedgerModel:
                 taken = Taken(amount, 0, burnt.copy())
                 self.debits.append((work, taken))
                 self.work.setdefault(work, Taken()).take(amount, burnt)
+        self.charged += _total(calls)
         del self.holds[work], self.amounts[work]
         self.expire()
         return _total(calls)
@@ -160,9 +164,14 @@ class LedgerModel:
         """What has expired leaves first, unless the hold is refused: then nothing happens at all."""
         before = self._snapshot()
         self.expire()
-        if is_hard and not self._covers(work, shares):
+        if self._is_capped(work, shares) or (is_hard and not self._covers(work, shares)):
             self._undo(before)
             raise Refused
+
+    def _is_capped(self, work: int, shares: Shares) -> bool:
+        """What was charged, what others hold and what is asked for may not pass the cap, in any mode."""
+        others = sum(_total(held) for other, held in self.holds.items() if other != work)
+        return self.cap is not None and 0 < _total(shares) > self.cap - self.charged - others
 
     def _snapshot(self) -> Snapshot:
         return self.balance, [lot.left for lot in self.lots], len(self.entries)
