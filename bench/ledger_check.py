@@ -3,7 +3,7 @@
     manage.py embedded --name bench -- python bench/ledger_check.py --entries 100000 1000000
 
 Each size is made in a database of its own, on the server that DATABASE_URL names, checked, checked again with `--new`,
-and dropped.
+checked once more with one byte of one entry flipped, which must be found and named, and dropped.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -26,20 +27,52 @@ MB = 1024
 class Measured(NamedTuple):
     seconds: float
     peak_mb: float
+    said: str
 
 
-def run(database_url: str, *command: str) -> Measured:
-    """Run to the end, in a process of its own. Raises: CalledProcessError."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env={**os.environ, "DATABASE_URL": database_url, "DEBUG": "0"}
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    # Popen must not wait for it once more.
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return Measured(time.perf_counter() - started, usage.ru_maxrss / MB)
+def run(database_url: str, *command: str, expected: int = 0) -> Measured:
+    """Run to the end, in a process of its own. Raises: CalledProcessError where it ends otherwise than expected."""
+    with tempfile.TemporaryFile("w+") as out:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, stdout=out,
+            env={**os.environ, "DATABASE_URL": database_url, "DEBUG": "0"},
+        )  # fmt: skip
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        # Popen must not wait for it once more.
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        said = out.read()
+    if process.returncode != expected:
+        raise subprocess.CalledProcessError(process.returncode, command, said)
+    return Measured(seconds, usage.ru_maxrss / MB, said)
+
+
+def flip_a_byte(database_url: str, entries: int) -> tuple[str, int]:
+    """One bit of the reason of an entry in the middle, past all triggers. Returns its wallet and `seq`."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SET session_replication_role = replica")
+        flipped = connection.execute(
+            """UPDATE credit_transactions SET reason = overlay(reason placing chr(ascii(reason) # 1) from 1 for 1)
+                WHERE id = (SELECT id FROM credit_transactions ORDER BY id OFFSET %s LIMIT 1)
+            RETURNING wallet_id::text, seq""",
+            [entries // 2],
+        ).fetchone()
+    if flipped is None:
+        raise RuntimeError("there is no entry to flip a byte of")
+    wallet_id, seq = flipped
+    return wallet_id, seq
+
+
+def check_flipped(database_url: str, entries: int) -> Measured:
+    """Raises: RuntimeError unless the wallet and the entry with the flipped byte are named, and nothing else."""
+    wallet_id, seq = flip_a_byte(database_url, entries)
+    checked = run(database_url, "manage.py", "check_ledger", expected=1)
+    [finding, *more] = [line for line in checked.said.splitlines() if line.startswith("L")]
+    if more or not finding.startswith(f"L10 wallet {wallet_id} ") or f"entry {seq} " not in finding:
+        raise RuntimeError(f"flipped entry {seq} of wallet {wallet_id}, found:\n{checked.said}")
+    return checked
 
 
 def measure(server: str, entries: int, largest: int) -> dict[str, Measured]:
@@ -53,9 +86,10 @@ def measure(server: str, entries: int, largest: int) -> dict[str, Measured]:
             made = run(url, "bench/make_ledger.py", "--entries", str(entries), "--largest", str(largest))
             full = run(url, "manage.py", "check_ledger")
             new = run(url, "manage.py", "check_ledger", "--new")
+            flipped = check_flipped(url, entries)
         finally:
             admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-    return {"make": made, "check_ledger": full, "check_ledger --new": new}
+    return {"make": made, "check_ledger": full, "check_ledger --new": new, "one byte flipped": flipped}
 
 
 def main() -> None:

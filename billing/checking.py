@@ -78,6 +78,8 @@ def _check(find: Callable[[Progress], Iterable[Finding]], *, report: Report, pro
 
     for finding in find(checked):
         check.violations += 1
+        found = check.violations_by_invariant
+        found[finding.invariant] = found.get(finding.invariant, 0) + 1
         report(finding)
     check.ok = check.violations == 0
     check.finished_at = timezone.now()

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from billing import enforcement, shadow_report
-from billing.serializers import EnforcementIn, EnforcementOut, RangeIn, ShadowOut
+from billing.models import ShadowRefusal
+from billing.serializers import (
+    EnforcementIn,
+    EnforcementOut,
+    RangeIn,
+    ShadowFilterIn,
+    ShadowOut,
+    ShadowRefusalOut,
+)  # fmt: skip
 from config.core.callers import caller_id
 from config.core.errors import NotFound
 from config.core.openapi import problems
@@ -113,3 +125,30 @@ class ShadowView(APIView):
         query.is_valid(raise_exception=True)
         report = shadow_report.shadow_report(start=query.validated_data["from"], end=query.validated_data["to"])
         return Response(ShadowOut(report).data)
+
+
+class ShadowRefusalsView(ListAPIView[ShadowRefusal]):
+    permission_classes = [IsStaffOrAdmin]
+    serializer_class = ShadowRefusalOut
+
+    @extend_schema(
+        operation_id="enforcement_shadow_refusals",
+        parameters=[
+            OpenApiParameter("from", str),
+            OpenApiParameter("to", str),
+            OpenApiParameter("tz", str),
+            OpenApiParameter("user_id", OpenApiTypes.UUID, description="of this user alone"),
+        ],
+        responses={200: ShadowRefusalOut(many=True), **problems("403 admin_required", "422 validation_error")},
+    )
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Each turn and direct completion that the report counts, newest first. Default: the last 30 days."""
+        require_permission(request, "billing.view_shadowrefusal")
+        return super().get(request, *args, **kwargs)
+
+    def get_queryset(self) -> QuerySet[ShadowRefusal]:
+        query = ShadowFilterIn(data=self.request.query_params, context={"tz": self.request.query_params.get("tz")})
+        query.is_valid(raise_exception=True)
+        asked = query.validated_data
+        found = ShadowRefusal.objects.filter(created_at__gte=asked["from"], created_at__lt=asked["to"])
+        return found.filter(user_id=asked["user_id"]) if "user_id" in asked else found

@@ -87,12 +87,5 @@ class NothingToVoid(DomainError):
         super().__init__("Nothing remains of this grant.")
 
 
-class WalletBusy(DomainError):
-    code, status, title = "wallet_busy", 409, "Wallet busy"
-
-    def __init__(self, detail: str = "This wallet is busy; please try again.") -> None:
-        super().__init__(detail, retry_after_s=1)
-
-
 class HoldClosed(Exception):
     """The hold was settled or released already: whoever comes second must not charge again."""

@@ -9,9 +9,8 @@ from django.db import OperationalError
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 
-from billing.errors import WalletBusy
-from config.core.errors import DomainError
-from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, sqlstate
+from config.core.errors import DomainError, WalletBusy
+from config.core.transactions import CONTENDED_SQLSTATES, sqlstate
 
 
 def or_said(request: HttpRequest, view: Callable[[], HttpResponseBase]) -> HttpResponseBase:
@@ -21,7 +20,7 @@ def or_said(request: HttpRequest, view: Callable[[], HttpResponseBase]) -> HttpR
     except DomainError as refusal:
         detail = refusal.detail
     except OperationalError as error:
-        if sqlstate(error) != LOCK_TIMEOUT_SQLSTATE:
+        if sqlstate(error) not in CONTENDED_SQLSTATES:
             raise
         detail = WalletBusy().detail
     messages.error(request, detail)

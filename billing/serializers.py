@@ -12,7 +12,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from billing.models import CreditGrant, CreditTransaction, Enforcement
+from billing.models import CreditGrant, CreditTransaction, Enforcement, ShadowRefusal
 from billing.usage import BUCKETS, GROUPS
 from config.core.fields import ClosedSerializer, CreditsOut, UsageCreditsOut
 
@@ -223,3 +223,26 @@ class ShadowOut(serializers.Serializer[Any]):
 
     def get_fields(self) -> dict[str, Any]:
         return {"from": serializers.DateTimeField(), **super().get_fields()}
+
+
+class ShadowFilterIn(RangeIn):
+    user_id = serializers.UUIDField(required=False)
+
+
+class ShadowRefusalOut(serializers.ModelSerializer[ShadowRefusal]):
+    """A turn or a direct completion (`reference_type`, `reference_id`), with the numbers of that moment."""
+
+    balance = CreditsOut()
+    held = CreditsOut()
+    available = CreditsOut()
+
+    class Meta:
+        model = ShadowRefusal
+        fields = [
+            "id", "user_id", "reference_type", "reference_id", "stage", "model_alias", "balance", "held", "available",
+            "required", "created_at",
+        ]  # fmt: skip
+
+    def get_fields(self) -> dict[str, Any]:
+        # Every serializer field has a `required` of its own, which one of that name would hide.
+        return {**super().get_fields(), "required": CreditsOut()}

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from billing import cost_metrics
 from billing.alerts import metrics as alert_metrics
+from billing.invariants.findings import INVARIANTS
+from config.core.jsonb import decoded
 
 _HOLDS = "SELECT count(*), COALESCE(sum(amount), 0) FROM credit_holds WHERE status = 'open'"
 _LAST_CHECK = """
-SELECT ok, violations, wallets_checked, entries_checked, started_at, finished_at FROM ledger_checks
- ORDER BY finished_at DESC LIMIT 1
+SELECT ok, violations, violations_by_invariant, wallets_checked, entries_checked, started_at, finished_at
+  FROM ledger_checks ORDER BY finished_at DESC LIMIT 1
 """
 
 
 class _LastCheckRow(NamedTuple):
     ok: bool
     violations: int
+    by_invariant: Any
     wallets: int
     entries: int
     started_at: datetime
@@ -55,3 +58,10 @@ def _ledger_check(last: _LastCheckRow) -> Iterator[Metric]:
         ("duration_seconds", "How long the last full check took.", duration_s),
     ):
         yield GaugeMetricFamily(f"tallyroom_ledger_check_{name}", documentation, value=value)
+    found = decoded(last.by_invariant)
+    broken = GaugeMetricFamily(
+        "tallyroom_ledger_check_findings", "What the last full check found broken, by invariant.", labels=["invariant"]
+    )
+    for invariant in dict.fromkeys((*INVARIANTS, *found)):
+        broken.add_metric([invariant], found.get(invariant, 0))
+    yield broken

@@ -18,9 +18,9 @@ log = structlog.get_logger(__name__)
 
 @shared_task  # type: ignore[untyped-decorator]
 def expire_grants() -> None:
-    wallets, entries = expire_due()
-    if entries:
-        log.info("grants_expired", wallets=wallets, entries=entries)
+    done = expire_due()
+    if done.entries:
+        log.info("grants_expired", **done._asdict())
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -10,6 +10,7 @@ urlpatterns = [
     path("admin/wallets/<uuid:user_id>", views.SupportWalletView.as_view()),
     path("admin/settings/enforcement", enforcement_views.EnforcementView.as_view()),
     path("admin/settings/enforcement/shadow", enforcement_views.ShadowView.as_view()),
+    path("admin/settings/enforcement/shadow/refusals", enforcement_views.ShadowRefusalsView.as_view()),
     path("admin/users/<uuid:user_id>/enforcement", enforcement_views.UserEnforcementView.as_view()),
     path("admin/ledger/check", checking_views.CheckView.as_view()),
     path("admin/ledger/anchors", checking_views.AnchorsView.as_view()),

@@ -39,7 +39,7 @@ class MyWalletView(APIView):
     @extend_schema(operation_id="wallet", responses={200: WalletOut, **problems("401 not_authenticated")})
     def get(self, request: Request) -> Response:
         """Balance, what running turns hold of it, what is free, and the grants that are left."""
-        ledger.get_or_create_wallet(user_id=caller_id(request))
+        ledger.ensure_wallet(user_id=caller_id(request))
         return Response(WalletOut(wallet_of_user(caller_id(request))).data)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from config.core.errors import DomainError
@@ -90,9 +92,10 @@ class UnknownModelAlias(DomainError):
 
 
 class TurnFailed(DomainError):
-    """No agent answered. The turn is stored as `failed`; its code and status are those of what kept them from it."""
+    """No agent answered. The turn is stored as `failed`; code, status and members are of what kept them from it."""
 
     title = "The provider failed"
+    _TITLES = {"insufficient_credits": "Insufficient credits", "spending_limit_reached": "Spending limit reached"}
     _STATUS = {
         "insufficient_credits": 402,
         "spending_limit_reached": 402,
@@ -104,7 +107,8 @@ class TurnFailed(DomainError):
         "provider_timeout": 504,
     }
 
-    def __init__(self, *, code: str, detail: str, turn_id: UUID) -> None:
-        super().__init__(detail, turn_id=str(turn_id))
+    def __init__(self, *, code: str, detail: str, turn_id: UUID, members: Mapping[str, Any]) -> None:
+        super().__init__(detail, turn_id=str(turn_id), **members)
         self.code = code  # type: ignore[misc]
+        self.title = self._TITLES.get(code, self.title)  # type: ignore[misc]
         self.status = self._STATUS.get(code, 502)  # type: ignore[misc]

@@ -136,6 +136,8 @@ class Turn(models.Model):
     lease_expires_at = models.DateTimeField(null=True)
     error_code = models.CharField(max_length=64, default="", blank=True)
     error_detail = models.TextField(default="", blank=True)
+    # The numbers of the refusal that a turn failed for, as its problem document says them.
+    error_members = models.JSONField(null=True)
     provider_model = models.CharField(max_length=255, default="", blank=True)
     summary_used_fallback = models.BooleanField(default=False)
     # Up to where the summary that this turn makes will stand for the session; null where none is due.

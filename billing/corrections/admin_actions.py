@@ -15,19 +15,21 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from billing.corrections.forms import CorrectionForm
-from billing.corrections.services import post_once
+from billing.corrections.services import post_once, posted_before
 from billing.models import CreditTransaction, CreditWallet
-from config.core.errors import DomainError
+from config.core.errors import DomainError, IdempotencyKeyReused
 from config.core.idempotency import Claim, fingerprint
 from config.core.money import ledger_text
 
 TEMPLATE = "admin/billing/corrections/form.html"
+# Sent along, and no part of what is asked for.
+_NOT_ASKED = frozenset({"csrfmiddlewaretoken", "confirmed"})
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ def run(request: HttpRequest, site: admin.AdminSite, correction: Correction) -> 
     """Show the form, show what it comes to, do it. Raises: PermissionDenied."""
     if not request.user.has_perm(correction.permission):
         raise PermissionDenied
+    before = _made_before(request)
+    if before is not None:
+        return _done(request, correction, before, is_replay=True)
     form = correction.form(request.POST or None)
     if request.method != "POST" or not form.is_valid():
         return _page(request, site, correction, form)
@@ -62,19 +67,39 @@ def run(request: HttpRequest, site: admin.AdminSite, correction: Correction) -> 
     except DomainError as refusal:
         form.add_error(None, refusal.detail)
         return _page(request, site, correction, form)
+    return _done(request, correction, entry, is_replay=is_replay)
+
+
+def _done(request: HttpRequest, correction: Correction, entry: CreditTransaction, *, is_replay: bool) -> HttpResponse:
     _say(request, correction, entry, is_replay=is_replay)
     return HttpResponseRedirect(reverse("admin:billing_creditwallet_change", args=[correction.wallet.pk]))
+
+
+def _made_before(request: HttpRequest) -> CreditTransaction | None:
+    """What this form has made. Looked up before it is judged: a time that lay ahead when it was sent may have passed.
+
+    One that was changed since is another matter: it is judged, and then refused for its token.
+    """
+    try:
+        token = UUID(request.POST.get("token", ""))
+        return posted_before(_claim(request, token)) if "confirmed" in request.POST else None
+    except (ValueError, IdempotencyKeyReused):
+        return None
+
+
+def _claim(request: HttpRequest, token: UUID) -> Claim:
+    """By what was sent, not by what it was read as: that does not depend on the moment."""
+    sent = {name: values for name, values in request.POST.lists() if name not in _NOT_ASKED}
+    staff: Any = request.user
+    return Claim(staff.pk, f"admin-{token}", fingerprint(method="ADMIN", path=request.path, body=sent))
 
 
 def _perform(
     request: HttpRequest, correction: Correction, token: UUID, asked: dict[str, Any]
 ) -> tuple[CreditTransaction, bool]:
-    key = f"admin-{token}"
-    print_ = fingerprint(method="ADMIN", path=request.path, body=asked)
-    staff: Any = request.user
-    claim = Claim(caller_id=staff.pk, key=key, fingerprint=print_)
+    claim = _claim(request, token)
     return post_once(
-        claim, lambda: correction.perform(**asked, initiated_by=str(staff.pk), idempotency_key=key)
+        claim, lambda: correction.perform(**asked, initiated_by=str(claim.caller_id), idempotency_key=claim.key)
     )  # fmt: skip
 
 

@@ -10,15 +10,15 @@ from uuid import UUID
 from django.db import OperationalError
 
 from billing import ledger
-from billing.errors import NothingToVoid, RefundExceedsDebit, WalletBusy
+from billing.errors import NothingToVoid, RefundExceedsDebit
 from billing.ledger import Reference
 from billing.ledger.refundable import read_refundable
 from billing.locks import read_wallet
 from billing.models import CreditGrant, CreditTransaction, LLMCallEvent
-from config.core.errors import NotFound, ValidationFailed
-from config.core.idempotency import Claim, once
+from config.core.errors import NotFound, ValidationFailed, WalletBusy
+from config.core.idempotency import Claim, find, once
 from config.core.money import ZERO
-from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, retrying, sqlstate
+from config.core.transactions import CONTENDED_SQLSTATES, retrying, sqlstate
 
 T = TypeVar("T")
 
@@ -35,9 +35,18 @@ def post_once(claim: Claim | None, make: Callable[[], UUID]) -> tuple[CreditTran
     try:
         return retrying(lambda: once(claim, resource_type="entry", make=make, load=load))
     except OperationalError as error:
-        if sqlstate(error) == LOCK_TIMEOUT_SQLSTATE:
+        if sqlstate(error) in CONTENDED_SQLSTATES:
             raise WalletBusy from None
         raise
+
+
+def posted_before(claim: Claim | None) -> CreditTransaction | None:
+    """The entry that this key has made. Asked before the request is judged: what was fine then may be so no more.
+
+    Raises: IdempotencyKeyReused.
+    """
+    found = find(claim)
+    return None if found is None else CreditTransaction.objects.get(id=found.resource_id)
 
 
 def refund(

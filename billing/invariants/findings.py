@@ -8,6 +8,7 @@ from uuid import UUID
 
 # Of one kind in one wallet. A wallet that is broken from end to end must not fill the memory, or the screen.
 MOST_PER_WALLET = 20
+INVARIANTS = tuple(f"L{number}" for number in range(1, 12))
 
 
 @dataclass(frozen=True, slots=True)

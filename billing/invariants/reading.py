@@ -1,4 +1,4 @@
-"""Reading much in little memory: rows stream out of one statement, and a batch is read in one snapshot.
+"""Reading much in little memory: rows stream out of one statement.
 
 COPY, because it hands over row after row as they come, through any pooler: a cursor on the server would need a session
 of its own, and pages need a sort each.
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 
 from config.core.money import ledger_text
 
@@ -41,21 +41,3 @@ def units(text: str) -> int:
 def credits_text(value: int) -> str:
     """The reverse of `units`."""
     return ledger_text(Decimal(value).scaleb(-8))
-
-
-def snapshot() -> transaction.Atomic:
-    """One consistent view: a settlement that commits meanwhile is seen whole or not at all. It locks nothing.
-
-    Inside a caller's transaction, that one's.
-    """
-    block = transaction.atomic()
-    if connection.in_atomic_block:
-        return block
-    return _RepeatableRead(using=None, savepoint=True, durable=False)
-
-
-class _RepeatableRead(transaction.Atomic):
-    def __enter__(self) -> None:
-        super().__enter__()
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

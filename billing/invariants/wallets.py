@@ -17,7 +17,8 @@ from billing.invariants.events import Prices, check_events
 from billing.invariants.everything_else import check_keys
 from billing.invariants.findings import Checkpoint, Finding, Findings, Head
 from billing.invariants.per_wallet import check_rows
-from billing.invariants.reading import rows, snapshot, units
+from billing.invariants.reading import rows, units
+from config.core.transactions import snapshot
 
 BATCH_WALLETS = 500
 BATCH_ENTRIES = 20_000

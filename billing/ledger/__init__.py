@@ -8,7 +8,7 @@ from billing.ledger.granting import expire_lots, grant
 from billing.ledger.holds import extend_hold, place_hold, preview_hold, renew_holds
 from billing.ledger.settling import settle
 from billing.ledger.states import MeteredCall, Place, Reference, Settlement, Share
-from billing.ledger.wallets import get_or_create_wallet
+from billing.ledger.wallets import ensure_wallet, get_or_create_wallet
 
 __all__ = [
     "MeteredCall",
@@ -17,6 +17,7 @@ __all__ = [
     "Settlement",
     "Share",
     "adjust",
+    "ensure_wallet",
     "expire_lots",
     "extend_hold",
     "get_or_create_wallet",

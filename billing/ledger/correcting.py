@@ -24,7 +24,7 @@ def adjust(
 ) -> UUID:
     """Correct a balance by a signed amount.
 
-    Returns the id of the entry. A positive one makes a lot, a negative one burns lots.
+    Returns the id of the entry. A positive one makes a lot, a negative one burns lots. Due lots expire first.
 
     Units:       credits, not 0, 8 places. A negative adjustment may overdraw: that is what correcting can mean.
     Locks:       the wallet row.
@@ -38,6 +38,8 @@ def adjust(
         wallet = get_or_create_wallet(user_id=user_id)
         now, lots, _ = read_holdings(wallet, None)
         posting = Posting(wallet=wallet, lots=lots, now=now)
+        # What has expired pays for no correction.
+        posting.expire()
         if amount > 0:
             lot = NewLot(uuid7(), "adjustment", amount)
             entry = posting.credit(lot, kind="adjustment", reference=Reference("grant", lot.id), reason=reason,
@@ -92,6 +94,7 @@ def void(*, user_id: UUID, grant_id: UUID, reason: str, initiated_by: str, idemp
     """Take what remains of a grant out of the wallet, whether held or not; returns the id of the entry.
 
     Running work goes on and is billed; what no lot covers then is an overdraft. A refund never fills a voided grant.
+    Due lots expire first.
 
     Locks:       the wallet row.
     Idempotent:  by the caller's idempotency key.
@@ -102,7 +105,9 @@ def void(*, user_id: UUID, grant_id: UUID, reason: str, initiated_by: str, idemp
         wallet = get_or_create_wallet(user_id=user_id)
         now, lots, _ = read_holdings(wallet, None)
         posting = Posting(wallet=wallet, lots=lots, now=now)
-        lot = next((lot for lot in posting.lots if lot.id == grant_id), None)
+        # Else it would depend on the beat whether what has expired is voided, and whether holds still reserve it.
+        posting.expire()
+        lot = next((lot for lot in posting.lots if lot.id == grant_id and lot.remaining > 0), None)
         if lot is None:
             raise NothingToVoid
         entry = posting.void(lot, reason=reason, initiated_by=initiated_by, idempotency_key=idempotency_key)

@@ -43,12 +43,12 @@ class Gate:
     def refusal(self, shares: Sequence[Share]) -> InsufficientCredits | None:
         """Why a hold made of `shares` is not covered, in the numbers of this moment; None where it is.
 
-        One that does not grow asks nothing more of the balance, whatever has left the wallet since it was placed.
+        One that does not grow asks nothing more of the balance, whatever has left the wallet since it was placed; nor
+        does a call that costs nothing.
         """
         total = sum((share.amount for share in shares), ZERO)
         available = self.balance - self.held
-        grows = total > self.own or not self.own
-        if grows and available < total - self.own:
+        if total > self.own and available < total - self.own:
             return self._refused(available, total - self.own, shares[-1])
         if self._is_scoped():
             lots = self._left_by_others()
@@ -60,6 +60,8 @@ class Gate:
         return None
 
     def _refused(self, available: Decimal, required: Decimal, share: Share) -> InsufficientCredits:
+        """In the numbers of the alias that was refused: credits that may not pay for it are not available to it."""
+        available = min(available, self.available_for(share.model_alias))
         return InsufficientCredits(
             balance=self.balance,
             held=self.held,

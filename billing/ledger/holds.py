@@ -19,12 +19,13 @@ from billing.ledger import limits, shadow
 from billing.ledger.gate import Gate
 from billing.ledger.posting import Posting, burning_order
 from billing.ledger.states import Enforcement, HoldChange, Place, Reference, Share, WalletState
-from billing.ledger.wallets import get_or_create_wallet
+from billing.ledger.wallets import ensure_wallet, get_or_create_wallet
 from billing.ledger.writing import write, write_new_hold
-from billing.locks import read_claims, read_holdings
+from billing.locks import read_claims, read_holdings, read_wallet
+from config.core.errors import WalletBusy
 from config.core.ids import uuid7
 from config.core.money import ZERO
-from config.core.transactions import joined_atomic
+from config.core.transactions import joined_atomic, snapshot
 
 _NOWHERE = Place()
 
@@ -107,11 +108,14 @@ class Preview:
 def preview_hold(*, user_id: UUID, shares: Sequence[Share], place: Place = _NOWHERE) -> Preview:
     """Ask the gate without going through it. Makes the wallet, with its welcome grant, as a first look does.
 
-    Locks:       the wallet row, for as long as the caller's transaction lasts.
+    Locks:       none, but where it makes the wallet: who asks may be told while another turn opens.
     Idempotent:  yes; nothing else is written.
     """
-    with joined_atomic():
-        wallet = get_or_create_wallet(user_id=user_id)
+    ensure_wallet(user_id=user_id)
+    with snapshot():
+        wallet = read_wallet(user_id)
+        if wallet is None:
+            raise WalletBusy
         now, lots, _ = read_holdings(wallet, None)
         posting = Posting(wallet=wallet, lots=lots, now=now)
         # As opening would post it; here it is only reckoned with.

@@ -177,8 +177,9 @@ class Posting:
                event_id: UUID | None = None, grant_id: UUID | None = None,
                idempotency_key: str | None = None) -> Entry:  # fmt: skip
         balance_after = self.balance + amount
-        # What people post leaves a margin: there must always be room to settle what runs.
-        limit = LEDGER_LIMIT if kind in {"debit", "refund", "expiry"} else LEDGER_LIMIT - SETTLING_MARGIN
+        # Settling only takes. So above zero there is always room for it; below, what people take leaves a margin.
+        is_peoples = balance_after < 0 and kind not in {"debit", "refund", "expiry"}
+        limit = LEDGER_LIMIT - SETTLING_MARGIN if is_peoples else LEDGER_LIMIT
         if abs(balance_after) >= limit and abs(balance_after) > abs(self.balance):
             raise ValidationFailed("The balance would leave the range of the ledger.", field="amount")
         entry = Entry(

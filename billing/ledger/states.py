@@ -50,8 +50,8 @@ class WalletState:
     last_seq: int
     last_hash: str
     next_expiry_at: datetime | None
-    has_scoped_lots: bool = False
-    has_limits: bool = False
+    has_scoped_lots: bool
+    has_limits: bool
 
 
 @dataclass(slots=True)

@@ -7,12 +7,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from billing.errors import WalletBusy
 from billing.ledger.chain import seed_hash
 from billing.ledger.posting import Posting
 from billing.ledger.states import NewLot, Reference, WalletState
 from billing.ledger.writing import write
-from billing.locks import lock_wallet, read_holdings
+from billing.locks import lock_wallet, read_holdings, read_wallet
+from config.core.errors import WalletBusy
 from config.core.ids import uuid7
 from config.core.transactions import joined_atomic
 
@@ -35,6 +35,17 @@ def get_or_create_wallet(*, user_id: UUID) -> WalletState:
         if _insert_wallet(user_id) and settings.BETA_GRANT_CREDITS > 0:
             _welcome(user_id)
         return _locked(user_id)
+
+
+def ensure_wallet(*, user_id: UUID) -> None:
+    """Make the user's wallet, with `BETA_GRANT_CREDITS`, where there is none: for who only wants to look at it.
+
+    Locks:       the wallet row, where it is made.
+    Idempotent:  on user_id.
+    Keeps:       L1, L9, L10.
+    """
+    if read_wallet(user_id) is None:
+        get_or_create_wallet(user_id=user_id)
 
 
 def _insert_wallet(user_id: UUID) -> bool:

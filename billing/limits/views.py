@@ -21,7 +21,7 @@ from config.core.errors import NotFound
 from config.core.openapi import problems
 from users.permissions import IsNoMachineToWrite, IsStaffOrAdmin, require_permission
 
-_REFUSED = ("401 not_authenticated", "403 permission_denied")
+_REFUSED = ("401 not_authenticated", "403 permission_denied", "409 wallet_busy")
 _STAFF = ("403 admin_required", "403 permission_denied", "404 not_found")
 
 
@@ -108,7 +108,7 @@ class UserLimitsView(APIView):
     @extend_schema(
         operation_id="admin_make_spending_limit",
         request=StaffLimitIn,
-        responses={201: LimitOut, **problems(*_STAFF, "422 validation_error")},
+        responses={201: LimitOut, **problems(*_STAFF, "409 wallet_busy", "422 validation_error")},
     )
     def post(self, request: Request, user_id: UUID) -> Response:
         """Cap a user, or a room, an agent or a key of theirs. They see it and cannot change it."""
@@ -123,14 +123,16 @@ class UserLimitView(APIView):
     @extend_schema(
         operation_id="admin_change_spending_limit",
         request=LimitChangeIn,
-        responses={200: LimitOut, **problems(*_STAFF, "422 validation_error")},
+        responses={200: LimitOut, **problems(*_STAFF, "409 wallet_busy", "422 validation_error")},
     )
     def patch(self, request: Request, user_id: UUID, limit_id: UUID) -> Response:
         """Set another amount of a limit that staff set."""
         require_permission(request, "billing.change_spendinglimit")
         return _changed(request, _limit(id=limit_id, user_id=user_id, is_staff_set=True))
 
-    @extend_schema(operation_id="admin_delete_spending_limit", responses={204: None, **problems(*_STAFF)})
+    @extend_schema(
+        operation_id="admin_delete_spending_limit", responses={204: None, **problems(*_STAFF, "409 wallet_busy")}
+    )
     def delete(self, request: Request, user_id: UUID, limit_id: UUID) -> Response:
         """Take away a limit that staff set."""
         require_permission(request, "billing.delete_spendinglimit")

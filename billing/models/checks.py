@@ -20,6 +20,8 @@ class LedgerCheck(models.Model):
     wallets_checked = models.BigIntegerField()
     entries_checked = models.BigIntegerField(default=0, db_default=0)
     violations = models.BigIntegerField()
+    # Of each invariant that did not hold: L1 to L11.
+    violations_by_invariant = models.JSONField(default=dict, db_default={})
     ok = models.BooleanField()
 
     class Meta:

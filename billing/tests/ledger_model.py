@@ -55,6 +55,8 @@ class Taken:
 
 
 Shares = list[tuple[str, int]]
+# The balance, what is left of each lot, and how many entries there are.
+Snapshot = tuple[int, list[int], int]
 
 
 class LedgerModel:
@@ -66,6 +68,9 @@ class LedgerModel:
         self.entries: list[tuple[str, int]] = []
         self.debits: list[tuple[int, Taken]] = []
         self.work: dict[int, Taken] = {}
+        # What the user may be charged in all; None for any amount.
+        self.cap: int | None = None
+        self.charged = 0
 
     @property
     def held(self) -> int:
@@ -104,6 +109,7 @@ class LedgerModel:
                 taken = Taken(amount, 0, burnt.copy())
                 self.debits.append((work, taken))
                 self.work.setdefault(work, Taken()).take(amount, burnt)
+        self.charged += _total(calls)
         del self.holds[work], self.amounts[work]
         self.expire()
         return _total(calls)
@@ -136,34 +142,49 @@ class LedgerModel:
             self._make_lot(rest, aliases=aliases)
 
     def void(self, place: int) -> None:
-        lot = self.lots[place]
+        """What has expired leaves first; where nothing of this lot is left then, nothing happens at all."""
+        lot, before = self.lots[place], self._snapshot()
+        self.expire()
         if not lot.left:
+            self._undo(before)
             raise Refused
         self._post("adjustment", -lot.left)
         lot.left, lot.is_voided = 0, True
 
     def adjust(self, amount: int) -> None:
+        if amount == 0:
+            raise Refused
+        self.expire()
         if amount > 0:
             self.gain("adjustment", amount)
-        elif amount < 0:
-            self._burn("adjustment", -amount, None)
         else:
-            raise Refused
+            self._burn("adjustment", -amount, None)
 
     def _admit(self, work: int, shares: Shares, *, is_hard: bool) -> None:
         """What has expired leaves first, unless the hold is refused: then nothing happens at all."""
-        before = self.balance, [lot.left for lot in self.lots], len(self.entries)
+        before = self._snapshot()
         self.expire()
-        if is_hard and not self._covers(work, shares):
-            self.balance, left, count = before
-            del self.entries[count:]
-            for lot, units in zip(self.lots, left, strict=True):
-                lot.left = units
+        if self._is_capped(work, shares) or (is_hard and not self._covers(work, shares)):
+            self._undo(before)
             raise Refused
+
+    def _is_capped(self, work: int, shares: Shares) -> bool:
+        """What was charged, what others hold and what is asked for may not pass the cap, in any mode."""
+        others = sum(_total(held) for other, held in self.holds.items() if other != work)
+        return self.cap is not None and 0 < _total(shares) > self.cap - self.charged - others
+
+    def _snapshot(self) -> Snapshot:
+        return self.balance, [lot.left for lot in self.lots], len(self.entries)
+
+    def _undo(self, before: Snapshot) -> None:
+        self.balance, left, count = before
+        del self.entries[count:]
+        for lot, units in zip(self.lots, left, strict=True):
+            lot.left = units
 
     def _covers(self, work: int, shares: Shares) -> bool:
         own = self.amounts.get(work, 0)
-        if self.balance - self.held < _total(shares) - own and (_total(shares) > own or own == 0):
+        if self.balance - self.held < _total(shares) - own and _total(shares) > own:
             return False
         if self._is_scoped():
             # On paper: the other holds burn what they may, the oldest first; each share then needs lots meant for it.

@@ -59,6 +59,15 @@ class DatabaseUnavailable(DomainError):
         super().__init__(detail, retry_after_s=2)
 
 
+class WalletBusy(DomainError):
+    """What the request needs was locked by others for too long, or they collided with it. Nothing was written."""
+
+    code, status, title = "wallet_busy", 409, "Wallet busy"
+
+    def __init__(self, detail: str = "This wallet is busy; please try again.") -> None:
+        super().__init__(detail, retry_after_s=1)
+
+
 class RequestTooLarge(DomainError):
     code, status, title = "request_too_large", 413, "Request too large"
 

@@ -14,8 +14,8 @@ from rest_framework import exceptions
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
-from config.core.errors import DatabaseUnavailable, DomainError
-from config.core.transactions import UNAVAILABLE_SQLSTATES, sqlstate
+from config.core.errors import DatabaseUnavailable, DomainError, WalletBusy
+from config.core.transactions import CONTENDED_SQLSTATES, UNAVAILABLE_SQLSTATES, sqlstate
 
 PROBLEM_TYPE = "application/problem+json"
 SHOWN_MAX_LENGTH = 500
@@ -86,8 +86,13 @@ class _Handler(ExceptionHandler):
 
 
 def exception_handler(exc: Exception, context: Any) -> Response | None:
-    """DRF's hook. Domain errors know their own answer; a database that is away is 503, not a bug."""
-    if isinstance(exc, (OperationalError, InterfaceError)) or sqlstate(exc) in UNAVAILABLE_SQLSTATES:
+    """DRF's hook. Domain errors know their own answer; a database that is away is 503, not a bug.
+
+    Nor is one in which others were at the same rows for too long: 409, and the same request again may well go through.
+    """
+    if isinstance(exc, OperationalError) and sqlstate(exc) in CONTENDED_SQLSTATES:
+        exc = WalletBusy()
+    elif isinstance(exc, (OperationalError, InterfaceError)) or sqlstate(exc) in UNAVAILABLE_SQLSTATES:
         exc = DatabaseUnavailable()
     if isinstance(exc, DomainError):
         return ProblemResponse(domain_problem(exc), status=exc.status, headers=exc.headers)

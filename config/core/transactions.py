@@ -27,6 +27,8 @@ _BROKER_THREADS = 4
 RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
 # Lock timeout: not retried here, because each try holds a thread for the whole wait. The caller waits elsewhere.
 LOCK_TIMEOUT_SQLSTATE = "55P03"
+# What a client is told to try again: nothing is wrong with the database, others were at the same rows.
+CONTENDED_SQLSTATES = RETRYABLE_SQLSTATES | {LOCK_TIMEOUT_SQLSTATE}
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -85,6 +87,24 @@ def joined_atomic() -> transaction.Atomic:
     blocks = connection.atomic_blocks
     inside_a_test_only = bool(blocks) and getattr(blocks[-1], "_from_testcase", False)  # as `durable=True` decides it
     return transaction.atomic(savepoint=inside_a_test_only)
+
+
+def snapshot() -> transaction.Atomic:
+    """One consistent view: a settlement that commits meanwhile is seen whole or not at all. It locks nothing.
+
+    Inside a caller's transaction, that one's.
+    """
+    block = transaction.atomic()
+    if connection.in_atomic_block:
+        return block
+    return _RepeatableRead(using=None, savepoint=True, durable=False)
+
+
+class _RepeatableRead(transaction.Atomic):
+    def __enter__(self) -> None:
+        super().__enter__()
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 @cache

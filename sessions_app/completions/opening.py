@@ -11,12 +11,12 @@ from django.conf import settings
 from django.db import OperationalError
 
 from billing import enforcement, ledger
-from billing.errors import InsufficientCredits, WalletBusy
+from billing.errors import InsufficientCredits
 from billing.ledger import Place, Reference, Share
 from config.core import idempotency
-from config.core.errors import ValidationFailed
+from config.core.errors import ValidationFailed, WalletBusy
 from config.core.ids import uuid7
-from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, retrying, sqlstate
+from config.core.transactions import CONTENDED_SQLSTATES, retrying, sqlstate
 from pricing import cache as price_cache
 from pricing.price_book import ModelPrice, PriceBook
 from pricing.rating import affordable_output_tokens
@@ -60,7 +60,8 @@ def open_completion(request: CompletionRequest) -> OpenedCompletion | Completion
     Idempotent:  on (caller, key): a replay is looked up before the balance.
     Keeps:       L2, L5.
     Raises:      UnknownModelAlias, ValidationFailed, ContextBudgetExceeded, InsufficientCredits, SpendingLimitReached,
-                 IdempotencyKeyReused, WalletBusy. Nothing is written then.
+                 IdempotencyKeyReused, WalletBusy. Nothing is written then, but what had expired of a wallet that
+                 refused.
     """
     found = idempotency.find(request.claim)
     if found is not None:
@@ -75,9 +76,11 @@ def open_completion(request: CompletionRequest) -> OpenedCompletion | Completion
     try:
         row, is_replay = retrying(lambda: _open(opened, most(input_tokens, output_tokens, price, book)))
     except InsufficientCredits as refusal:
+        # The refusal has undone the expiry whose numbers it says.
+        ledger.expire_lots(user_id=request.user_id)
         raise _with_alternatives(refusal, opened, input_tokens) from None
     except OperationalError as error:
-        if sqlstate(error) == LOCK_TIMEOUT_SQLSTATE:
+        if sqlstate(error) in CONTENDED_SQLSTATES:
             raise WalletBusy from None
         raise
     return row if is_replay else opened
@@ -85,10 +88,14 @@ def open_completion(request: CompletionRequest) -> OpenedCompletion | Completion
 
 def _ensure_it_knows_tools(request: CompletionRequest, price: ModelPrice) -> None:
     """Raises: ValidationFailed."""
-    if request.tools and configured()[price.provider].tool_mode != "native":
+    if not _knows_tools(request, price):
         raise ValidationFailed(
             "The provider of this model knows no functions.", field="tools", error_code="not_supported"
         )
+
+
+def _knows_tools(request: CompletionRequest, price: ModelPrice) -> bool:
+    return not request.tools or configured()[price.provider].tool_mode == "native"
 
 
 def _open(opened: OpenedCompletion, hold: Decimal) -> tuple[Completion, bool]:
@@ -120,15 +127,14 @@ def _input_tokens(request: CompletionRequest, price: ModelPrice) -> int:
 
     Raises: ContextBudgetExceeded where not even one token of an answer would fit.
     """
-    template = 0 if request.messages[0].role == _SYSTEM else _TEMPLATE_TOKENS
-    needed = input_bound(request.messages, schema=request.schema, tools=request.tools) + template
+    needed = _bound(request)
     if needed < price.context_tokens:
         return needed
     texts = [message.content for message in request.messages]
     is_text_alone = request.schema is None and not request.tools and not any(m.tool_calls for m in request.messages)
     counts = exactly_blocking(price.model_alias, list(dict.fromkeys(texts))) if is_text_alone else {}
     if counts:
-        needed = sum(counts[text] + BOUND_TOKENS_PER_MESSAGE for text in texts) + template
+        needed = sum(counts[text] + BOUND_TOKENS_PER_MESSAGE for text in texts) + _template(request)
         if needed < price.context_tokens:
             return needed
     raise ContextBudgetExceeded(
@@ -136,20 +142,34 @@ def _input_tokens(request: CompletionRequest, price: ModelPrice) -> int:
     )
 
 
+def _bound(request: CompletionRequest) -> int:
+    return input_bound(request.messages, schema=request.schema, tools=request.tools) + _template(request)
+
+
+def _template(request: CompletionRequest) -> int:
+    return 0 if request.messages[0].role == _SYSTEM else _TEMPLATE_TOKENS
+
+
 def _with_alternatives(
     refusal: InsufficientCredits, opened: OpenedCompletion, input_tokens: int
 ) -> InsufficientCredits:
     """Which aliases the wallet could pay for this call, and how long an answer of the asked one may be."""
-    book, available = opened.book, refusal.available
-    fitting = [
-        price.model_alias
-        for price in book.models.values()
-        if find_price(book, price.model_alias)
-        and input_tokens + opened.output_tokens <= price.context_tokens
-        and most(input_tokens, opened.output_tokens, price, book) <= refusal.available_for(price.model_alias)
-    ]
+    book = opened.book
+    fitting = [price.model_alias for price in book.models.values() if _fits(refusal, opened, price)]
     tokens = affordable_output_tokens(
-        credits=available, input_tokens=input_tokens, multiplier=opened.price.multiplier, weights=book.weights
+        credits=refusal.available, input_tokens=input_tokens, multiplier=opened.price.multiplier, weights=book.weights
     )
     affordable = None if tokens is None or tokens < 1 else min(tokens, opened.output_tokens)
     return refusal.with_alternatives(models=fitting, max_output_tokens=affordable)
+
+
+def _fits(refusal: InsufficientCredits, opened: OpenedCompletion, price: ModelPrice) -> bool:
+    """Whether the same request to another alias would be admitted, by its bound: as long as that context leaves."""
+    request = opened.request
+    if find_price(opened.book, price.model_alias) is None or not _knows_tools(request, price):
+        return False
+    input_tokens = _bound(request)
+    wanted = request.max_output_tokens or settings.LLM_MAX_OUTPUT_TOKENS
+    output_tokens = min(wanted, price.context_tokens - input_tokens)
+    cost = most(input_tokens, output_tokens, price, opened.book)
+    return output_tokens > 0 and (cost == 0 or cost <= refusal.available_for(price.model_alias))

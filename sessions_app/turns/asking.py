@@ -79,6 +79,7 @@ class Asker:
                 code, detail = self.caller.refusal.code, self.caller.refusal.detail
                 self.caller.warn(code, f"A further call was not made. {detail}")
                 self.report.stopped_by = code
+                self.report.refused_with = self.caller.refusal.members
         elif is_spoken(question.purpose, None) and result.status != "success":
             self.report.shortfalls.append(result.failure.code if result.failure else result.status)
         return result

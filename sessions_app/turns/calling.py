@@ -67,7 +67,7 @@ class Caller:
         self.events = events
         self.report = report
         # Why the last call was not made: the wallet's refusal, or a limit's.
-        self.refusal: Warning | None = None
+        self.refusal: InsufficientCredits | SpendingLimitReached | None = None
         # Set while no call is under way: a stopped run waits for its last call to reach the meter before it settles.
         self.quiet = asyncio.Event()
         self.quiet.set()
@@ -138,7 +138,7 @@ class Caller:
         except HoldClosed:
             raise TurnLost from None
         except (InsufficientCredits, SpendingLimitReached) as refusal:
-            self.refusal = Warning(refusal.code, refusal.detail)
+            self.refusal = refusal
             return False
         self.meter.journaled(steps)
         return True

@@ -68,6 +68,7 @@ class TurnEnd:
     warnings: list[dict[str, str]]
     summary_used_fallback: bool = False
     title: str = ""
+    error_members: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Conclusion:
 _END = f"""
 WITH turn AS (
     UPDATE turns SET status = %(status)s, error_code = %(error_code)s, error_detail = %(error_detail)s,
+           error_members = %(error_members)s::jsonb,
            provider_model = %(provider_model)s, warnings = %(warnings)s, lease_expires_at = NULL,
            summary_used_fallback = %(summary_used_fallback)s, finished_at = clock_timestamp()
      WHERE id = %(id)s AND claim = %(claim)s AND status = 'running' AND {{patience}}
@@ -148,6 +150,7 @@ def end(*, turn_id: UUID, claim: UUID, conclusion: Conclusion, steps: Sequence[S
     parameters = {
         **asdict(outcome),
         "warnings": json.dumps(outcome.warnings),
+        "error_members": None if outcome.error_members is None else json.dumps(outcome.error_members),
         "answers": json.dumps([asdict(answer) for answer in conclusion.answers], default=str),
         "tool_calls": json.dumps([asdict(call) for call in conclusion.tool_calls], default=str),
         "summaries": json.dumps([_summary(summary)] if summary else [], default=str),

@@ -14,19 +14,18 @@ from uuid import UUID, uuid4
 from django.db import IntegrityError, OperationalError, transaction
 
 from billing import ledger
-from billing.errors import InsufficientCredits, SpendingLimitReached, WalletBusy
+from billing.errors import InsufficientCredits, SpendingLimitReached
 from billing.ledger import Share
+from config.core.errors import WalletBusy
 from config.core.idempotency import UNIQUE_CONSTRAINT
 from config.core.ids import uuid7
 from config.core.money import ZERO
-from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, joined_atomic, retrying, sqlstate
-from pricing.rating import affordable_output_tokens
+from config.core.transactions import CONTENDED_SQLSTATES, joined_atomic, retrying, sqlstate
 from sessions_app.errors import ContextBudgetExceeded, TurnInProgress, TurnNotResumable
-from sessions_app.orchestration import asks
-from sessions_app.turns import opening_rows
+from sessions_app.turns import alternatives, opening_rows
 from sessions_app.turns.counting import exactly_blocking
-from sessions_app.turns.loading import load
-from sessions_app.turns.preparing import find_price, hold_for, prepare, prepare_resumed, price_of
+from sessions_app.turns.loading import Loaded, load
+from sessions_app.turns.preparing import prepare, prepare_resumed
 from sessions_app.turns.resuming import chain_of_turn
 from sessions_app.turns.turn import OpenedTurn, Prepared, Replayed, TurnRequest
 
@@ -44,7 +43,7 @@ def open_turn(request: TurnRequest, *, recover: Callable[[UUID], bool]) -> Opene
     Keeps:       L2, L5.
     Raises:      NotFound, TurnInProgress, InsufficientCredits, SpendingLimitReached, UnknownModelAlias, NoRoomAgents,
                  NoValidTaggedAgents, ContextBudgetExceeded, IdempotencyKeyReused, TurnNotRegenerable, WalletBusy.
-                 Nothing is written then.
+                 Nothing is written then, but what had expired of a wallet that refused.
     """
     return counted_exactly(lambda exact: _open_patiently(request, exact, recover))
 
@@ -58,7 +57,7 @@ def _open_patiently(
         except IntegrityError as error:
             _explain(error, request, recover)
         except OperationalError as error:
-            if sqlstate(error) == LOCK_TIMEOUT_SQLSTATE:
+            if sqlstate(error) in CONTENDED_SQLSTATES:
                 raise WalletBusy from None
             raise
     raise WalletBusy("This session is busy; please try again.")
@@ -81,7 +80,24 @@ def _explain(error: IntegrityError, request: TurnRequest, recover: Callable[[UUI
     raise TurnInProgress(active.turn_id)
 
 
+class _NotCovered(Exception):
+    """A refusal on its way out of the transaction: what could be asked instead is found without the wallet's lock."""
+
+    def __init__(self, refusal: InsufficientCredits, loaded: Loaded, prepared: Prepared) -> None:
+        super().__init__()
+        self.refusal, self.loaded, self.prepared = refusal, loaded, prepared
+
+
 def _open(request: TurnRequest, exact: Mapping[str, int]) -> OpenedTurn | Replayed:
+    try:
+        return _opened(request, exact)
+    except _NotCovered as refused:
+        # The refusal has undone the expiry whose numbers it says.
+        ledger.expire_lots(user_id=request.user_id)
+        raise alternatives.offered(refused.refusal, request, refused.loaded, refused.prepared, exact=exact) from None
+
+
+def _opened(request: TurnRequest, exact: Mapping[str, int]) -> OpenedTurn | Replayed:
     with joined_atomic():
         chain = chain_of_turn(request.continues, user_id=request.user_id) if request.continues else []
         loaded = load(request, left_out=[part.id for part in chain])
@@ -94,7 +110,10 @@ def _open(request: TurnRequest, exact: Mapping[str, int]) -> OpenedTurn | Replay
             prepared = prepare(request, loaded, exact=exact)
         turn = OpenedTurn(uuid7(), request, prepared, lease_claim=uuid4(), first_step_id=uuid7())
         opening_rows.insert(turn)
-        return _held(turn)
+        try:
+            return _held(turn)
+        except InsufficientCredits as refusal:
+            raise _NotCovered(refusal, loaded, prepared) from None
 
 
 def _held(turn: OpenedTurn) -> OpenedTurn:
@@ -111,10 +130,7 @@ def _held(turn: OpenedTurn) -> OpenedTurn:
             opening_rows.give_up_summary(turn)
         else:
             return turn
-    try:
-        _place(turn, prepared.first_share)
-    except InsufficientCredits as refusal:
-        raise _with_alternatives(refusal, prepared) from None
+    _place(turn, prepared.first_share)
     return turn
 
 
@@ -152,21 +168,3 @@ def counted_exactly(work: Callable[[Mapping[str, int]], T]) -> T:
             if not counts:
                 raise
             exact |= counts
-
-
-def _with_alternatives(refusal: InsufficientCredits, prepared: Prepared) -> InsufficientCredits:
-    """Which aliases the wallet could pay for this first call, and how long an answer of the asked one may be."""
-    book, window = prepared.book, prepared.window
-    fitting = [
-        price.model_alias
-        for price in book.models.values()
-        if find_price(book, price.model_alias)
-        and window.input_tokens < price.context_tokens
-        and hold_for(window, price, book) <= refusal.available_for(price.model_alias)
-    ]
-    asked = price_of(book, asks.first(prepared.plan).speaker.model_alias)
-    tokens = affordable_output_tokens(
-        credits=refusal.available, input_tokens=window.input_tokens, multiplier=asked.multiplier, weights=book.weights
-    )
-    affordable = None if tokens is None or tokens < 1 else min(tokens, window.output_tokens)
-    return refusal.with_alternatives(models=fitting, max_output_tokens=affordable)

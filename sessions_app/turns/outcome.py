@@ -42,7 +42,7 @@ class RunReport:
     """What a run leaves behind besides its steps.
 
     `finished`: everybody who was to speak was asked. `shortfalls`: why answers were not given in full, a fallback's
-    counting as the answer.
+    counting as the answer. `refused_with`: what the wallet's refusal says beside its code, where one stopped the run.
     """
 
     stopped_by: str | None = None
@@ -50,6 +50,7 @@ class RunReport:
     shortfalls: list[str] = field(default_factory=list)
     warnings: list[Warning] = field(default_factory=list)
     failure_details: dict[str, str] = field(default_factory=dict)
+    refused_with: dict[str, Any] | None = None
     summary_fallback: str = ""
     title: str = ""
 
@@ -84,6 +85,7 @@ def conclude(*, steps: Sequence[StepRow], report: RunReport, summary_plan: Mappi
         warnings=[{"code": w.code, "detail": w.detail} for w in report.warnings],
         summary_used_fallback=bool(fallback_reason),
         title=report.title if answers else "",
+        error_members=report.refused_with if status == "failed" else None,
     )
     audit = audit_of(
         [

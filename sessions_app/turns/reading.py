@@ -71,7 +71,9 @@ def _answered(turn_id: str) -> Exists:
 def answer(turn: Turn) -> dict[str, Any]:
     """What a POST that made this turn answers. Raises: TurnFailed where no agent answered."""
     if turn.status == Turn.Status.FAILED:
-        raise TurnFailed(code=turn.error_code, detail=turn.error_detail, turn_id=turn.id)
+        raise TurnFailed(
+            code=turn.error_code, detail=turn.error_detail, turn_id=turn.id, members=turn.error_members or {}
+        )
     return describe([turn])[0]
 
 

@@ -3,18 +3,21 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 from django.utils import timezone
 from tqdm import tqdm
 
 from billing import ledger
 from billing.models import CreditGrant
-from config.core.errors import ValidationFailed
+from config.core.errors import ValidationFailed, WalletBusy
 from config.core.money import ledger_text, parse_credits
+from config.core.transactions import CONTENDED_SQLSTATES, retrying, sqlstate
 
 DEFAULT_CAMPAIGN = "beta"
 
@@ -39,7 +42,7 @@ class Command(BaseCommand):
             for user_id in bar:
                 try:
                     outcomes[self._grant(user_id, fields, dry_run=options["dry_run"])] += 1
-                except ValidationFailed as error:
+                except (ValidationFailed, WalletBusy) as error:
                     failed.append(f"{user_id}: {error.detail}")
         verb = "would be granted" if options["dry_run"] else "granted"
         self.stdout.write(
@@ -65,14 +68,21 @@ class Command(BaseCommand):
         return {"amount": amount, "campaign": campaign, "expires_at": expires_at}
 
     def _grant(self, user_id: UUID, fields: dict[str, Any], *, dry_run: bool) -> str:
-        """`granted` or `had it`. Raises: ValidationFailed when this wallet cannot take the amount."""
+        """`granted` or `had it`. Raises: ValidationFailed when this wallet cannot take the amount, WalletBusy."""
         if CreditGrant.objects.filter(user_id=user_id, kind="beta", campaign=fields["campaign"]).exists():
             return "had it"
         if dry_run:
             return "granted"
         reason = f"beta credits, campaign {fields['campaign']}"
+        give = partial(
+            ledger.grant, user_id=user_id, kind="beta", reason=reason, initiated_by="grant_beta_credits", **fields
+        )
         try:
-            ledger.grant(user_id=user_id, kind="beta", reason=reason, initiated_by="grant_beta_credits", **fields)
+            retrying(give)
+        except OperationalError as error:
+            if sqlstate(error) not in CONTENDED_SQLSTATES:
+                raise
+            raise WalletBusy from None
         except ValidationFailed as error:
             # Another run of this command may have been faster for this user.
             if error.members["errors"][0]["code"] == "unique":

@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+import time_machine
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -82,6 +83,31 @@ def test_a_refund_with_a_key_is_made_once(staff, alice):
     other = staff.post(url, {**body, "amount": "0.4"}, headers={"Idempotency-Key": "r1"})
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     assert balance(alice) == Decimal("9.5")
+
+
+def test_a_grant_is_replayed_after_its_expiry(staff, alice):
+    body = {
+        "amount": "5", "reason": "try it", "aliases": ["gpt-4o"],
+        "expires_at": (timezone.now() + timedelta(minutes=5)).isoformat(),
+    }  # fmt: skip
+    url = f"{API}/wallets/{alice.id}/grant"
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        first = staff.post(url, body, format="json", headers={"Idempotency-Key": "g1"})
+        clock.shift(timedelta(minutes=6))
+        again = staff.post(url, body, format="json", headers={"Idempotency-Key": "g1"})
+        late = staff.post(url, body, format="json", headers={"Idempotency-Key": "g2"})
+    assert (first.status_code, again.status_code, again.json()) == (201, 201, first.json())
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert (late.status_code, late.json()["errors"][0]["field"]) == (422, "expires_at")
+    assert balance(alice) == Decimal(15)
+
+
+def test_a_key_that_was_used_otherwise_says_so_before_the_body_is_judged(staff, alice):
+    url = f"{API}/wallets/{alice.id}/adjust"
+    staff.post(url, {"amount": "1", "reason": "x"}, headers={"Idempotency-Key": "a1"})
+    other = staff.post(url, {"amount": "NaN", "reason": "x"}, headers={"Idempotency-Key": "a1"})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert balance(alice) == Decimal(11)
 
 
 @pytest.mark.parametrize(

@@ -76,3 +76,27 @@ def test_staff_see_whom_hard_would_meet(staff):
     assert (past["pieces_of_work"], past["refused"], past["top_users"]) == (0, 0, [])
     refused = client_of(alice).get(f"{API}/settings/enforcement/shadow")
     assert (refused.status_code, refused.json()["code"]) == (403, "admin_required")
+
+
+def test_staff_see_which_turns_hard_would_have_refused_page_by_page(staff):
+    alice, bob = make_person("alice", credits="1"), make_person("bob", credits="1")
+    refused = [make_hold(alice.id, amount, enforcement="warn") for amount in ("2", "3", "4")]
+    make_hold(bob.id, "1.5", enforcement="warn")
+    client, url = client_of(staff), f"{API}/settings/enforcement/shadow/refusals"
+    first = client.get(url, {"page_size": 2, "user_id": str(alice.id)}).json()
+    second = client.get(first["next"]).json()
+    shown = [*first["results"], *second["results"]]
+    assert [row["reference_id"] for row in shown] == [str(reference.id) for reference in reversed(refused)]
+    assert (len(first["results"]), second["next"]) == (2, None)
+    kept = {name: shown[0][name] for name in ("stage", "model_alias", "balance", "held", "available", "required")}
+    assert kept == {
+        "stage": "opening", "model_alias": "gpt-4o-mini", "balance": "1.00000000", "held": "5.00000000",
+        "available": "-4.00000000", "required": "4.00000000",
+    }  # fmt: skip
+    assert len(client.get(url).json()["results"]) == 4
+    assert client.get(url, {"from": "2020-01-01", "to": "2020-02-01"}).json()["results"] == []
+    assert client.get(url, {"user_id": "x"}).status_code == 422
+    plain = make_person("plain", is_staff=True)
+    for person, code in ((alice, "admin_required"), (plain, "permission_denied")):
+        answer = client_of(person).get(url)
+        assert (answer.status_code, answer.json()["code"]) == (403, code)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+import time_machine
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
+from django.utils import timezone
 
 from billing import enforcement
 from billing.limits import services
@@ -170,6 +173,23 @@ def test_a_scoped_grant_that_expires_is_made_as_it_was_confirmed(browser, alice)
     browser.post(url_of(alice, "grant"), {**fields, "confirmed": "1"})
     lot = CreditGrant.objects.filter(user_id=alice.id).latest("id")
     assert (lot.aliases, lot.expires_at.isoformat()) == (["gpt-4o"], "2099-01-01T12:00:00+00:00")
+
+
+def test_a_form_that_is_sent_again_after_its_grant_expired_shows_what_it_made(browser, alice):
+    now = timezone.now()
+    sent = {
+        **GRANT, "expires_at_0": f"{now + timedelta(days=1):%Y-%m-%d}", "expires_at_1": "00:00",
+        "token": str(uuid7()), "confirmed": "1",
+    }  # fmt: skip
+    url = url_of(alice, "grant")
+    with time_machine.travel(now, tick=False) as clock:
+        assert browser.post(url, sent).status_code == 302
+        clock.shift(timedelta(days=2))
+        again = browser.post(url, sent, follow=True)
+        assert "had been sent already" in again.content.decode()
+        changed = browser.post(url, {**sent, "amount": "3"})
+        assert (changed.status_code, b"Must lie in the future." in changed.content) == (422, True)
+    assert entries(alice)[1:] == [("grant", "2.50000000")]
 
 
 def test_a_refund_above_what_is_left_is_refused_in_the_form(browser, alice):

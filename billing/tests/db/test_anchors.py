@@ -78,6 +78,30 @@ def test_the_beat_anchors_the_latest_midnight_and_no_other():
     assert anchor.as_of == timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
+def test_an_anchor_of_now_covers_the_wallets_that_there_are_without_any_margin(ledgers, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(anchors, "MARGIN_S", 10**6)
+    time_and_hash = anchor_ledger("--now").strip()
+    charge(ledgers["alice"], ONE)
+    [anchor] = LedgerAnchor.objects.all()
+    assert (anchor.wallets, anchor.entries) == (2, 8)
+    assert time_and_hash == f"{utc_text(anchor.as_of)}={anchor.anchor_hash}"
+    # What comes later changes nothing of it, and each moment has one of its own.
+    assert check_ledger("--anchor", time_and_hash)[0] == 0
+    assert anchor_ledger("--now").strip() != time_and_hash
+    assert LedgerAnchor.objects.count() == 2
+
+
+def test_a_wallet_of_today_that_was_chained_anew_is_found_by_an_anchor_of_now(ledgers):  # noqa: F811
+    time_and_hash = anchor_ledger("--now").strip()
+    assert check_ledger()[0] == 0
+    rewrite(ledgers["alice"])
+    damage("DELETE FROM ledger_anchors")
+    assert check_ledger()[0] == 0
+    status, report = check_ledger("--anchor", time_and_hash)
+    assert status == 1
+    assert f"the anchor says {time_and_hash.split('=')[1]}" in report
+
+
 def test_a_midnight_that_has_only_just_been_is_not_anchored(monkeypatch):
     monkeypatch.setattr(anchors, "MARGIN_S", 10**6)
     assert tasks.anchor_ledger() is False

@@ -76,10 +76,9 @@ def test_a_limit_that_is_made_while_work_runs_counts_what_that_work_holds_by_the
 def test_credits_that_people_post_leave_room_to_settle_what_runs():
     user_id = make_wallet("1")
     reference = make_hold(user_id, "1")
-    for amount in ("9999999999", "9000000001"):
-        for sign in (1, -1):
-            with pytest.raises(ValidationFailed), transaction.atomic():
-                ledger.adjust(user_id=user_id, amount=sign * credits(amount), reason="test", initiated_by="staff")
+    for amount in ("-9999999999", "-9000000001"):
+        with pytest.raises(ValidationFailed), transaction.atomic():
+            ledger.adjust(user_id=user_id, amount=credits(amount), reason="test", initiated_by="staff")
     ledger.adjust(user_id=user_id, amount=credits("-8999999999"), reason="test", initiated_by="staff")
     # Back towards zero is never refused.
     ledger.adjust(user_id=user_id, amount=credits("1"), reason="test", initiated_by="staff")

@@ -241,10 +241,38 @@ def test_adjustments_make_and_burn_lots():
 
 
 def test_a_balance_beyond_the_ledgers_range_is_refused_and_nothing_moves():
-    user_id = make_wallet("8999999999")
+    user_id = make_wallet("9999999999.99999999")
     with pytest.raises(ValidationFailed), transaction.atomic():
-        ledger.grant(user_id=user_id, amount=credits("1"), reason="too much", initiated_by="test")
-    assert entries(user_id) == [("grant", "8999999999.00000000", "8999999999.00000000")]
+        ledger.grant(user_id=user_id, amount=credits("0.00000001"), reason="too much", initiated_by="test")
+    assert entries(user_id) == [("grant", "9999999999.99999999", "9999999999.99999999")]
+
+
+@pytest.mark.parametrize("kind", ["grant", "top_up", "adjustment"])
+def test_the_largest_amount_of_the_ledger_is_given_at_once_and_spent(kind):
+    user_id = make_wallet("0")
+    most = {"user_id": user_id, "amount": credits("9999999999.99999999"), "reason": "all", "initiated_by": "test"}
+    if kind == "adjustment":
+        ledger.adjust(**most)
+    else:
+        ledger.grant(**most, kind="purchase" if kind == "top_up" else "promo")
+    charge(user_id, ONE_CREDIT)
+    assert entries(user_id) == [
+        (kind, "9999999999.99999999", "9999999999.99999999"), ("debit", "-1.00000000", "9999999998.99999999"),
+    ]  # fmt: skip
+
+
+def test_a_refund_beyond_the_ledgers_range_is_refused_until_there_is_room():
+    user_id = make_wallet("9999999999.5")
+    charge(user_id, ONE_CREDIT)
+    debit = Reference("entry", CreditTransaction.objects.get(user_id=user_id, kind="debit").id)
+    ledger.grant(user_id=user_id, amount=credits("1"), reason="more", initiated_by="test")
+    before = entries(user_id)
+    with pytest.raises(ValidationFailed), transaction.atomic():
+        ledger.refund(user_id=user_id, reference=debit, amount=credits("1.0"), reason="x", initiated_by="test")
+    assert entries(user_id) == before
+    charge(user_id, ONE_CREDIT)
+    ledger.refund(user_id=user_id, reference=debit, reason="x", initiated_by="test")
+    assert entries(user_id)[-1] == ("refund", "1.00000000", "9999999999.50000000")
 
 
 def test_a_campaigns_beta_grant_is_given_once():
@@ -252,6 +280,29 @@ def test_a_campaigns_beta_grant_is_given_once():
     with pytest.raises(ValidationFailed), transaction.atomic():
         make_wallet("1", user_id=user_id, kind="beta", campaign="spring")
     assert wallet_of(user_id).balance == Decimal(1)
+
+
+def test_a_charge_of_all_that_was_held_is_not_above_the_hold():
+    user_id = make_wallet("5")
+    exact, above = make_hold(user_id, "1"), make_hold(user_id, "0.99999999")
+    assert settle(user_id, exact, make_call(ONE_CREDIT, turn_id=exact.id)).exceeded_hold is False
+    assert settle(user_id, above, make_call(ONE_CREDIT, turn_id=above.id)).exceeded_hold is True
+    flags = LLMCallEvent.objects.filter(user_id=user_id).order_by("id").values_list("usage_flags", flat=True)
+    assert list(flags) == [[], ["charge_above_hold"]]
+
+
+def test_lots_of_which_nobody_said_so_have_the_middle_priority(settings):
+    settings.BETA_GRANT_CREDITS = credits("1")
+    user_id = uuid7()
+    ledger.get_or_create_wallet(user_id=user_id)
+    ledger.adjust(user_id=user_id, amount=credits("1"), reason="x", initiated_by="staff")
+    charge(user_id, TokenPools(output=30_000))
+    ledger.grant(user_id=user_id, amount=credits("2"), reason="x", initiated_by="staff", priority=10)
+    debit = Reference("entry", CreditTransaction.objects.get(user_id=user_id, kind="debit").id)
+    # A credit of it was an overdraft, which comes back as a lot of its own.
+    ledger.refund(user_id=user_id, reference=debit, reason="x", initiated_by="staff")
+    lots = CreditGrant.objects.filter(user_id=user_id).order_by("id").values_list("kind", "priority")
+    assert list(lots) == [("beta", 50), ("adjustment", 50), ("promo", 10), ("refund", 50)]
 
 
 def test_settling_without_a_hold_is_refused():

@@ -20,6 +20,14 @@ def values() -> dict[str, float]:
     return {sample.name: sample.value for metric in stored() for sample in metric.samples}
 
 
+def by_invariant() -> dict[str, float]:
+    """What the metric says of each invariant, those left out that hold. It names all eleven."""
+    samples = [sample for metric in stored() for sample in metric.samples]
+    found = {s.labels["invariant"]: s.value for s in samples if s.name == "tallyroom_ledger_check_findings"}
+    assert len(found) == 11
+    return {name: value for name, value in found.items() if value}
+
+
 @pytest.fixture
 def alice():
     user_id = make_wallet("10", user_id=make_user("alice@example.com"))
@@ -50,9 +58,14 @@ def test_a_violation_is_recorded_until_a_later_check_finds_none(alice):
     broken = LedgerCheck.objects.get()
     assert (broken.ok, broken.violations > 0) == (False, True)
     assert values()["tallyroom_ledger_check_ok"] == 0
+    # The balance is no longer the sum of the entries, nor that of the lots, nor what the last entry says.
+    assert by_invariant() == broken.violations_by_invariant
+    assert sum(by_invariant().values()) == broken.violations
+    assert {"L1", "L9"} <= {*by_invariant()}
     damage("UPDATE credit_wallets SET balance = balance - 1 WHERE user_id = %(user)s", user=alice)
     assert check_ledger()[0] == 0
     assert values()["tallyroom_ledger_check_ok"] == 1
+    assert by_invariant() == {}
     assert LedgerCheck.objects.count() == 2
 
 

@@ -24,9 +24,10 @@ from hypothesis.stateful import (
 )  # fmt: skip
 
 from billing import ledger
-from billing.errors import InsufficientCredits, NothingToVoid, RefundExceedsDebit
+from billing.errors import InsufficientCredits, NothingToVoid, RefundExceedsDebit, SpendingLimitReached
 from billing.invariants import check_wallets
 from billing.ledger import Reference
+from billing.limits import services as limits
 from billing.tests.ledger_model import CREDIT, MULTIPLIERS, LedgerModel, Refused, price
 from billing.tests.makers import make_call, settle, share
 from config.core.errors import NotFound, ValidationFailed
@@ -37,7 +38,9 @@ from pricing.rating import TokenPools
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long, pytest.mark.timeout(600)]
 
 PARTS, SEQUENCES, STEPS = 4, 250, 38
-REFUSALS = (InsufficientCredits, NothingToVoid, RefundExceedsDebit, ValidationFailed, NotFound)
+# Steps between two whole checks: the chain (L10), events from their own rows (L6), allocations (L9), limits (L11).
+CHECKED_EVERY = 8
+REFUSALS = (InsufficientCredits, SpendingLimitReached, NothingToVoid, RefundExceedsDebit, ValidationFailed, NotFound)
 
 aliases = st.sampled_from([*MULTIPLIERS])
 scopes = st.sampled_from([(), (), (), ("gpt-4o",), ("deepseek", "gpt-4o-mini")])
@@ -115,10 +118,19 @@ class LedgerMachine(RuleBasedStateMachine):
         self.lot_ids, self.debit_ids, self.references, self.settled, self.holds = [], [], [], [], {}
         self.is_sound, self.steps, self.facts = True, 0, set()
 
-    @initialize(is_careful=st.sampled_from([True, False, False]), lots=st.lists(grants, max_size=4))
-    def begin(self, is_careful, lots):
+    @initialize(
+        is_careful=st.sampled_from([True, False, False]), lots=st.lists(grants, max_size=4),
+        cap=st.sampled_from([None, None, None, 5, 20]),
+    )  # fmt: skip
+    def begin(self, is_careful, lots, cap):
         """A careful operator refuses in time, and takes nothing away: then nothing ever overdraws the wallet."""
-        self.is_careful = is_careful
+        self.is_careful, self.limit = is_careful, None
+        if cap is not None:
+            self.limit = limits.create(
+                user_id=self.user_id, subject="user", subject_id=self.user_id, period="month",
+                amount=credits(cap * CREDIT), tz="UTC", set_by="test",
+            )  # fmt: skip
+            self.model.cap = cap * CREDIT
         for lot in lots:
             self.give(**lot)
 
@@ -259,6 +271,14 @@ class LedgerMachine(RuleBasedStateMachine):
             lambda: self.model.adjust(amount),
         )
 
+    @rule(more=st.integers(-3, 5))
+    def move_the_limit(self, more):
+        """Work that runs goes on, also where it has passed what may be charged from now on."""
+        if self.limit is not None:
+            self.model.cap = max(0, self.model.cap + more * CREDIT)
+            amount = credits(self.model.cap)
+            self.step(lambda: limits.change(self.limit, amount=amount, set_by="test"), lambda: None)
+
     @rule(place=places)
     def void(self, place):
         if self.is_careful or not self.lot_ids:
@@ -295,14 +315,16 @@ class LedgerMachine(RuleBasedStateMachine):
         try:
             expected()
         except Refused:
-            with pytest.raises(REFUSALS), transaction.atomic():
+            with pytest.raises(REFUSALS) as refusal, transaction.atomic():
                 real()
-            self.facts.add("refused")
+            self.facts |= {"refused", refusal.type.__name__}
             happened = False
         else:
             real()
             happened = True
         self.compare()
+        if self.steps % CHECKED_EVERY == 0:
+            assert list(check_wallets(user_id=self.user_id)) == []
         self.is_sound = True
         return happened
 
@@ -372,3 +394,4 @@ def test_no_sequence_of_steps_makes_the_ledger_and_the_contract_disagree(part):
     assert tally["overdrawn"] >= tally["sequences"] / 10
     for fact in ("two turns in flight", "refunded", "expired", "refused"):
         assert tally[fact] >= tally["sequences"] / 10, fact
+    assert tally["SpendingLimitReached"] >= tally["sequences"] / 20

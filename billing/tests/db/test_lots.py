@@ -51,6 +51,11 @@ def refund(user_id, reference, amount=None):
     )  # fmt: skip
 
 
+def kinds(user_id):
+    entries = CreditTransaction.objects.filter(user_id=user_id).order_by("seq")
+    return [(kind, str(amount.normalize())) for kind, amount in entries.values_list("kind", "amount")]
+
+
 def expire(grant_id):
     CreditGrant.objects.filter(id=grant_id).update(expires_at=timezone.now() - timedelta(seconds=1))
 
@@ -261,6 +266,29 @@ def test_bobs_debit_is_not_alices_to_be_refunded():
     assert (balance(alice), balance(bob)) == (Decimal(5), Decimal(4))
 
 
+# Adjustments
+
+
+def test_a_negative_adjustment_is_paid_by_what_has_not_expired():
+    user_id = make_wallet("0")
+    kept = give(user_id, "10")
+    old = give(user_id, "10", expires_at=timezone.now() + timedelta(days=1))
+    expire(old)
+    ledger.adjust(user_id=user_id, amount=credits("-5"), reason="x", initiated_by="staff")
+    assert (left(kept, old), balance(user_id)) == (["5", "0"], Decimal(5))
+    assert kinds(user_id)[2:] == [("expiry", "-1E+1"), ("adjustment", "-5")]
+
+
+def test_an_adjustment_leaves_what_a_hold_reserves_of_an_expired_lot():
+    user_id = make_wallet("0")
+    kept, old = give(user_id, "1"), give(user_id, "10", expires_at=timezone.now() + timedelta(days=1))
+    make_hold(user_id, "4")
+    expire(old)
+    ledger.adjust(user_id=user_id, amount=credits("-3"), reason="x", initiated_by="staff")
+    # 7 of 11 were free and expired; what running work reserves is taken like everything else that is left.
+    assert (left(kept, old), balance(user_id)) == (["1", "0"], Decimal(1))
+
+
 @pytest.mark.parametrize("reference_type", ["entry", "turn"])
 def test_the_database_refuses_a_refund_that_exceeds(reference_type):
     user_id = make_wallet("5")
@@ -307,6 +335,27 @@ def test_a_void_takes_held_credits_too_and_the_work_goes_on():
     assert balance(user_id) == Decimal(-1)
 
 
+def test_what_has_expired_is_not_voided_any_more():
+    user_id = make_wallet("1")
+    old = give(user_id, "5", expires_at=timezone.now() + timedelta(days=1))
+    expire(old)
+    with pytest.raises(NothingToVoid), transaction.atomic():
+        ledger.void(user_id=user_id, grant_id=old, reason="x", initiated_by="staff")
+    assert (left(old), balance(user_id)) == (["5"], Decimal(6))
+    assert ledger.expire_lots(user_id=user_id) == 1
+    assert (left(old), balance(user_id)) == (["0"], Decimal(1))
+
+
+def test_a_void_lets_other_lots_expire_first():
+    user_id = make_wallet("0")
+    fraud, old = give(user_id, "5"), give(user_id, "5", expires_at=timezone.now() + timedelta(days=1))
+    make_hold(user_id, "5")
+    expire(old)
+    ledger.void(user_id=user_id, grant_id=fraud, reason="chargeback", initiated_by="staff")
+    assert (left(fraud, old), balance(user_id)) == (["0", "0"], Decimal(0))
+    assert kinds(user_id)[2:] == [("expiry", "-5"), ("adjustment", "-5")]
+
+
 def test_a_refund_never_fills_a_voided_grant():
     user_id = make_wallet("0")
     fraud = give(user_id, "5")
@@ -343,7 +392,6 @@ def test_expiry_waits_for_the_hold_and_takes_the_rest_when_it_closes():
     settlement = settle(user_id, reference, make_call(turn_id=reference.id))
     assert (settlement.charged, settlement.balance_after, left(old)) == (Decimal(1), Decimal(0), ["0"])
     assert LLMCallEvent.objects.filter(user_id=user_id).count() == 1
-    kinds = CreditTransaction.objects.filter(user_id=user_id).order_by("seq").values_list("kind", "amount")
-    assert [(kind, str(amount.normalize())) for kind, amount in kinds] == [
+    assert kinds(user_id) == [
         ("grant", "5"), ("expiry", "-2"), ("debit", "-1"), ("expiry", "-2"),
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from threading import Barrier
 
 import pytest
@@ -132,3 +133,23 @@ def test_a_hold_that_is_settled_and_repaired_at_once_has_one_outcome(monkeypatch
     settled = CreditHold.objects.filter(status="settled").count()
     assert CreditHold.objects.filter(status="expired").count() == 4 - settled
     assert (wallet.held, wallet.balance) == (Decimal(0), Decimal(10 - settled))
+
+
+def test_anchors_of_now_beside_writers_stay_true():
+    """Whoever posts before the clock is read is in the anchor, whoever posts later is not: nobody is in between."""
+    users = [make_wallet("10") for _ in range(6)]
+
+    def posting(user_id):
+        for _ in range(5):
+            charge(user_id, ONE)
+
+    def anchoring():
+        for _ in range(5):
+            anchors.make_anchor_now()
+
+    results = at_once(*[partial(posting, user_id) for user_id in users], anchoring, anchoring)
+    assert results == [None] * 8
+    made = list(LedgerAnchor.objects.values_list("as_of", "anchor_hash"))
+    assert len(made) == 10
+    assert list(anchors.verify_anchors(made)) == []
+    assert {CreditWallet.objects.get(user_id=user_id).balance for user_id in users} == {Decimal(5)}

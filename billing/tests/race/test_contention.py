@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
+from django.utils import timezone
 
 from billing import ledger
 from billing.models import CreditHold, CreditTransaction, CreditWallet, LLMCallEvent
@@ -267,3 +270,36 @@ def test_a_wallet_that_is_made_while_others_want_it_is_made_once_under_repeatabl
     results = at_once(*[work] * 8)
     assert sum(not isinstance(result, Exception) for result in results) >= 1
     assert CreditWallet.objects.filter(user_id=user_id).count() == 1
+
+
+@contextmanager
+def held_by_somebody_else(user_id) -> Iterator[None]:
+    with somebody_else() as other:
+        other.execute("BEGIN")
+        other.execute("SELECT 1 FROM credit_wallets WHERE user_id = %s FOR UPDATE", [user_id])
+        yield
+        other.execute("ROLLBACK")
+
+
+def test_a_busy_wallet_keeps_no_other_one_from_its_expiry(settings, capsys):
+    settings.DATABASE_LOCK_TIMEOUT_MS = 100
+    past = timezone.now() - timedelta(seconds=1)
+    alice, bob, cleo = (make_wallet("5", expires_at=past) for _ in range(3))
+    with held_by_somebody_else(bob), pytest.raises(CommandError, match="1 wallets were busy and are still due"):
+        call_command("expire_grants")
+    assert capsys.readouterr().out == "2 lots expired in 2 wallets.\n"
+    assert [wallet_of(user_id)[0] for user_id in (alice, bob, cleo)] == [0, Decimal(5), 0]
+    call_command("expire_grants")
+    assert wallet_of(bob)[0] == 0
+
+
+def test_a_busy_wallet_keeps_no_other_one_from_its_beta_credits(settings, capsys):
+    settings.DATABASE_LOCK_TIMEOUT_MS = 100
+    people = [make_user(f"{name}@example.com") for name in ("alice", "bob", "cleo")]
+    alice, bob, cleo = (make_wallet("0", user_id=person.pk) for person in people)
+    with held_by_somebody_else(bob), pytest.raises(CommandError, match="1 users could not be granted anything"):
+        call_command("grant_beta_credits", "--amount", "5", "--all")
+    assert capsys.readouterr().err.strip() == f"{bob}: This wallet is busy; please try again."
+    assert [wallet_of(user_id)[0] for user_id in (alice, bob, cleo)] == [Decimal(5), 0, Decimal(5)]
+    call_command("grant_beta_credits", "--amount", "5", "--all")
+    assert [wallet_of(user_id)[0] for user_id in (alice, bob, cleo)] == [Decimal(5)] * 3

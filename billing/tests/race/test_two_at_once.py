@@ -39,6 +39,18 @@ def test_money_for_one_hold_and_twenty_who_want_it():
     assert CreditWallet.objects.get(user_id=user_id).held == Decimal(1)
 
 
+def test_five_holds_fill_a_wallet_of_five_and_the_sixth_is_refused():
+    user_id = make_wallet("5")
+    results = at_once(*[lambda: make_hold(user_id, "1")] * 6)
+    assert sum(isinstance(result, Reference) for result in results) == 5
+    [refusal] = [result for result in results if not isinstance(result, Reference)]
+    assert isinstance(refusal, InsufficientCredits)
+    assert (refusal.balance, refusal.held, refusal.available) == (Decimal(5), Decimal(5), Decimal(0))
+    wallet = CreditWallet.objects.get(user_id=user_id)
+    assert (wallet.balance, wallet.held) == (Decimal(5), Decimal(5))
+    assert CreditHold.objects.filter(user_id=user_id, status="open").count() == 5
+
+
 def test_grants_and_debits_at_once_are_all_there():
     user_id = make_wallet("10")
     references = [make_hold(user_id, "0.5") for _ in range(8)]

@@ -58,3 +58,9 @@ def test_a_lot_pays_for_nothing_from_the_instant_of_its_expiry():
     # Between calls nobody asks for the time: what is left of an expired lot then is what holds reserve.
     gate = Gate(Decimal(6), Decimal(0), lots=[lot(5, MINI, expires_at=NOW - moment), lot(1)])
     assert gate.available_for(MINI) == Decimal(6)
+
+
+def test_what_costs_nothing_is_not_refused_for_an_overdraft():
+    gate = Gate(Decimal(-1), Decimal(0), lots=[lot(0, MINI)])
+    assert gate.refusal([share(LARGE, 0)]) is None
+    assert gate.refusal([share(LARGE, "0.00000001")]).members["available"] == "-1.00000000"

@@ -24,7 +24,11 @@ REFERENCE = Reference("test", uuid7())
 
 
 def empty(held=ZERO):
-    return Posting(wallet=WalletState(WALLET_ID, USER_ID, ZERO, held, 0, seed_hash(WALLET_ID), None), lots=[], now=NOW)
+    wallet = WalletState(
+        WALLET_ID, USER_ID, ZERO, held, 0, seed_hash(WALLET_ID), next_expiry_at=None, has_scoped_lots=False,
+        has_limits=False,
+    )  # fmt: skip
+    return Posting(wallet=wallet, lots=[], now=NOW)
 
 
 def credit(posting, amount, **fields):

@@ -86,6 +86,26 @@ def test_a_402_an_estimate_and_the_wallet_say_the_same_of_scoped_grants(web, scr
     assert Turn.objects.filter(user_id=alice.id).count() == 1
 
 
+def test_credits_for_another_alias_count_for_no_suggestion_at_either_door(web, script):
+    # 0.12 in all would cover some 590 tokens of gpt-4o; 0.02 of it may.
+    alice = make_person("alice", credits="0.02")
+    ledger.grant(user_id=alice.id, amount=credits("0.1"), reason="x", initiated_by="t", aliases=["deepseek"])
+    session = make_session(alice, "ann")
+    direct = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1_000}
+    with web.client(alice.token) as client:
+        turn = client.post(f"/sessions/{session}/turns", json=ASKED).json()
+        completion = client.post(f"{web.url}/v1/chat/completions", json=direct).json()
+        assert (turn["available"], completion["available"]) == ("0.02000000", "0.02000000")
+        assert (turn["balance"], completion["balance"]) == ("0.12000000", "0.12000000")
+        script.reply = Reply(usage={"prompt_tokens": 0, "completion_tokens": 0})
+        shorter = {**ASKED, "max_output_tokens": turn["affordable_max_output_tokens"]}
+        assert client.post(f"/sessions/{session}/turns", json=shorter).status_code == 201
+        shorter = {**direct, "max_tokens": completion["affordable_max_output_tokens"]}
+        assert client.post(f"{web.url}/v1/chat/completions", json=shorter).status_code == 200
+    assert 0 < turn["affordable_max_output_tokens"] < 100
+    assert 0 < completion["affordable_max_output_tokens"] < 100
+
+
 def test_a_room_at_its_limit_is_refused_and_another_is_not(web, script, alice):
     script.reply = Reply(usage=USAGE)
     capped, free = make_session(alice, "ann"), make_session(alice, "ben")

@@ -140,6 +140,10 @@ def test_a_domain_error_answers_for_itself(client: APIClient) -> None:
         ("http404", 404, "not_found"),
         ("database-away", 503, "database_unavailable"),
         ("connection-lost", 503, "database_unavailable"),
+        ("shut-down", 503, "database_unavailable"),
+        ("lock-timeout", 409, "wallet_busy"),
+        ("deadlock", 409, "wallet_busy"),
+        ("serialization", 409, "wallet_busy"),
         ("throttled", 429, "rate_limited"),
     ],
 )
@@ -163,3 +167,4 @@ def test_a_bug_outside_the_api_is_a_problem_too(client: APIClient) -> None:
 def test_waiting_times_are_said_in_header_and_member(client: APIClient) -> None:
     assert client.get("/fails/throttled").headers["Retry-After"] == "7"
     assert client.get("/fails/database-away").headers["Retry-After"] == "2"
+    assert client.get("/fails/lock-timeout").headers["Retry-After"] == "1"

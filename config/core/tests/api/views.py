@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from rest_framework import serializers
@@ -27,6 +28,13 @@ class Teapot(DomainError):
     code, status, title = "teapot", 418, "A teapot"
 
 
+def _raised_by_the_database(error: type[psycopg.Error]) -> OperationalError:
+    """As Django raises it: around what the driver has raised, which knows the SQLSTATE."""
+    raised = OperationalError(SECRET)
+    raised.__cause__ = error(SECRET)
+    return raised
+
+
 ERRORS: dict[str, Exception] = {
     "bug": RuntimeError(SECRET),
     "teapot": Teapot("Short and stout.", retry_after_s=3, handle="left"),
@@ -34,6 +42,10 @@ ERRORS: dict[str, Exception] = {
     "http404": Http404(SECRET),
     "database-away": OperationalError(SECRET),
     "connection-lost": InterfaceError(SECRET),
+    "lock-timeout": _raised_by_the_database(psycopg.errors.LockNotAvailable),
+    "deadlock": _raised_by_the_database(psycopg.errors.DeadlockDetected),
+    "serialization": _raised_by_the_database(psycopg.errors.SerializationFailure),
+    "shut-down": _raised_by_the_database(psycopg.errors.AdminShutdown),
     "throttled": Throttled(wait=7),
 }
 
