@@ -9,7 +9,8 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from rest_framework.test import APIClient
 
-from pricing.models import ModelPricing, PricingRevision, PricingVersion
+from pricing.models import ModelPricing, PricingRevision, PricingVersion, ToolPricing
+from pricing.services import put_tool
 from users.models import User
 from users.tests.makers import make_token, make_user
 
@@ -49,6 +50,14 @@ def add_price(version: PricingVersion, model_alias: str = "gpt-4o", **fields: An
     return ModelPricing.objects.create(version=version, model_alias=model_alias, **values)
 
 
+def price_tool(tool_name: str = "search", credits_per_call: str = "0.01", *, version: str = SEED) -> ToolPricing:
+    """Through the service, as staff do it: a recorded revision."""
+    row, _ = put_tool(
+        pricing_version=version, tool_name=tool_name, credits_per_call=Decimal(credits_per_call), actor="test"
+    )
+    return row
+
+
 def retire(version: PricingVersion) -> PricingVersion:
     """A draft that goes to retired at once: history, without a second version ever being active."""
     PricingVersion.objects.filter(pk=version.pk).update(status="retired")
@@ -61,6 +70,7 @@ def stored() -> dict[str, Any]:
     return {
         "versions": list(PricingVersion.objects.order_by("id").values()),
         "prices": list(ModelPricing.objects.order_by("id").values()),
+        "tools": list(ToolPricing.objects.order_by("id").values()),
         "revisions": list(PricingRevision.objects.order_by("id").values()),
     }
 
