@@ -18,6 +18,7 @@ from billing.invariants.everything_else import check_keys
 from billing.invariants.findings import Checkpoint, Finding, Findings, Head
 from billing.invariants.per_wallet import check_rows
 from billing.invariants.reading import rows, snapshot, units
+from billing.invariants.tools import check_tools
 
 BATCH_WALLETS = 500
 BATCH_ENTRIES = 20_000
@@ -79,6 +80,7 @@ def check_wallets(
                 check_rows(heads, found)
                 check_chains(heads, found, read=lambda entries: progress(Extent(0, entries)))
                 check_events(heads, found, prices)
+                check_tools(heads, found, prices)
         if not heads:
             return
         last = heads[-1].id
