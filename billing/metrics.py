@@ -30,7 +30,9 @@ _TOKENS = counter(
 )
 # A float, here and nowhere else: a graph needs no eighth place, and no bill is made from a metric.
 _CREDITS = counter(
-    "credits_charged_total", "Credits that calls were charged, about, by alias and purpose.", ("model_alias", "purpose")
+    "credits_charged_total",
+    "Credits that calls were charged, about, by alias and purpose; those of tools have no alias.",
+    ("model_alias", "purpose"),
 )
 _USAGE_SOURCE = counter(
     "llm_calls_by_usage_source_total", "LLM calls by who said how many tokens they used.", ("usage_source",)

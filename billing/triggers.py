@@ -19,6 +19,27 @@ def append_only() -> pgtrigger.Trigger:
     return pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)
 
 
+# What of a tool's call is words: erasing a person may take them away. The name only where nothing was charged, because
+# a charge follows from it; a name that has a price is an operator's word.
+_WORDS = "ARRAY['agent_key', 'arguments_hash', 'tool_name']"
+
+
+def append_only_but_for_words() -> pgtrigger.Trigger:
+    """L4 for calls of tools: never deleted, and nothing of them is changed that money or history follows from."""
+    return pgtrigger.Trigger(
+        name="append_only",
+        operation=pgtrigger.Update | pgtrigger.Delete,
+        when=pgtrigger.Before,
+        func=f"""
+        IF TG_OP = 'UPDATE' AND (OLD.credits_charged = 0 OR NEW.tool_name = OLD.tool_name)
+                AND to_jsonb(NEW) - {_WORDS} = to_jsonb(OLD) - {_WORDS} THEN
+            RETURN NEW;
+        END IF;
+        RAISE EXCEPTION 'L4: Cannot update or delete rows from % table', TG_TABLE_NAME;
+        """,
+    )
+
+
 def never_truncated() -> pgtrigger.Trigger:
     """L4: TRUNCATE is a delete that no row trigger sees."""
     return pgtrigger.Trigger(

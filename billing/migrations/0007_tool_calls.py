@@ -98,7 +98,7 @@ class Migration(migrations.Migration):
         ),
         pgtrigger.migrations.AddTrigger(
             model_name='toolcallevent',
-            trigger=pgtrigger.compiler.Trigger(name='append_only', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='3433fd5225c1c607005619c0688b4a9f9a6a3565', operation='UPDATE OR DELETE', pgid='pgtrigger_append_only_2de52', table='tool_call_events', when='BEFORE')),
+            trigger=pgtrigger.compiler.Trigger(name='append_only', sql=pgtrigger.compiler.UpsertTriggerSql(func="\n        IF TG_OP = 'UPDATE' AND (OLD.credits_charged = 0 OR NEW.tool_name = OLD.tool_name)\n                AND to_jsonb(NEW) - ARRAY['agent_key', 'arguments_hash', 'tool_name'] = to_jsonb(OLD) - ARRAY['agent_key', 'arguments_hash', 'tool_name'] THEN\n            RETURN NEW;\n        END IF;\n        RAISE EXCEPTION 'L4: Cannot update or delete rows from % table', TG_TABLE_NAME;\n        ", hash='d866181588eeaac24f74aa20ed127e0fe0b49770', operation='UPDATE OR DELETE', pgid='pgtrigger_append_only_2de52', table='tool_call_events', when='BEFORE')),
         ),
         pgtrigger.migrations.AddTrigger(
             model_name='toolcallevent',

@@ -137,7 +137,7 @@ class LLMCallEvent(models.Model):
 
 
 class ToolCallEvent(models.Model):
-    """One call of a tool that a model asked for: how it ended, and what it cost. Append-only.
+    """One call of a tool that a model asked for: how it ended, and what it cost. Append-only, but for its words.
 
     What the tool gave is in the journal of its turn, and its arguments are here as a hash alone.
     """
@@ -179,7 +179,7 @@ class ToolCallEvent(models.Model):
         ]
         indexes = [models.Index(fields=["user_id", "created_at"], name="tool_calls_by_user")]
         triggers = [
-            triggers.append_only(),
+            triggers.append_only_but_for_words(),
             triggers.never_truncated(),
             triggers.event_has_its_debit(other="llm_call_events"),
         ]

@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from rest_framework.test import APIClient
 
+from pricing import cache
 from pricing.models import ModelPricing, PricingRevision, PricingVersion, ToolPricing
 from pricing.services import put_tool
 from users.models import User
@@ -55,6 +56,8 @@ def price_tool(tool_name: str = "search", credits_per_call: str = "0.01", *, ver
     row, _ = put_tool(
         pricing_version=version, tool_name=tool_name, credits_per_call=Decimal(credits_per_call), actor="test"
     )
+    # What a commit does, which most tests never come to.
+    cache.latest()
     return row
 
 

@@ -14,6 +14,7 @@ from billing.errors import InsufficientCredits, RefundExceedsDebit, SpendingLimi
 from billing.invariants import check_wallets
 from billing.ledger import NO_MODEL, Place, Reference, Share
 from billing.models import (
+    Alert,
     CostDay,
     CreditGrant,
     CreditHold,
@@ -24,6 +25,7 @@ from billing.models import (
     SpendingLimit,
     ToolCallEvent,
 )
+from billing.redacting import redact_tool_calls
 from billing.tests.db.test_limits import everything_is_ones_own, limit, spent  # noqa: F401 - fixture
 from billing.tests.makers import credits, make_call, make_hold, make_tool, make_wallet, settle, share
 from config.core.ids import uuid7
@@ -212,6 +214,15 @@ def test_a_spending_limit_counts_tools_and_refuses_them(subject):
     SpendingLimit.objects.filter(id=row.id).update(spent=Decimal("1.5"))
 
 
+def test_a_tool_that_takes_a_wallet_below_the_threshold_alerts(settings):
+    settings.LOW_BALANCE_THRESHOLD = credits("5")
+    user_id = make_wallet("5.2")
+    use(user_id, "error", pools=FREE)
+    assert list(Alert.objects.filter(user_id=user_id)) == []
+    use(user_id, "success", pools=FREE)
+    assert [alert.kind for alert in Alert.objects.filter(user_id=user_id)] == ["low_balance"]
+
+
 def test_a_tools_debit_is_refunded_and_so_is_its_turn():
     user_id = make_wallet("5")
     reference = use(user_id, "success", "success")
@@ -263,7 +274,37 @@ COPIED = """
 CREATE TEMP TABLE copied ON COMMIT DROP AS SELECT * FROM tool_call_events WHERE user_id = %s LIMIT 1"""
 
 
-@pytest.mark.parametrize("verb", ["UPDATE {} SET id = id", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
+CHANGES = [
+    *(f"UPDATE {{}} SET {change}" for change in (
+        "credits_charged = 0", "credits_burned = 0", "status = 'error'", "tool_name = 'x'", "user_id = id",
+        "pricing_revision = 8", "latency_ms = 9, agent_key = 'x'", "created_at = now()",
+    )),
+    "DELETE FROM {}", "TRUNCATE {} CASCADE",
+]  # fmt: skip
+
+
+def test_a_person_that_is_erased_leaves_numbers_and_no_words():
+    user_id = make_wallet("5")
+    reference = make_hold(user_id, "0", enforcement="off")
+    other = use(user_id, "success")
+    settle(
+        user_id, reference, make_call(FREE, turn_id=reference.id), make_tool(turn_id=reference.id),
+        make_tool("my secret tool", "error", turn_id=reference.id, call_index=2),
+    )  # fmt: skip
+    before = entries(user_id)
+    for _ in range(2):
+        redact_tool_calls(turn_ids=[reference.id], instead="erased")
+    rows = ToolCallEvent.objects.filter(user_id=user_id).order_by("turn_id", "call_index")
+    told = {(row.turn_id, row.tool_name, row.agent_key, row.arguments_hash) for row in rows}
+    assert told == {
+        (reference.id, "search", "erased", ""), (reference.id, "erased", "erased", ""),
+        (other.id, "search", "ann", "0" * 64),
+    }  # fmt: skip
+    assert entries(user_id) == before
+    assert list(check_wallets(user_id=user_id)) == []
+
+
+@pytest.mark.parametrize("verb", CHANGES)
 def test_events_of_tools_are_never_changed_or_deleted(verb):
     use(make_wallet("5"), "success")
     with connection.cursor() as cursor:

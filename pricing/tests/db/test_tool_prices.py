@@ -63,7 +63,7 @@ def test_a_statement_past_everything_is_recorded():
 @pytest.mark.django_db(transaction=True)
 def test_a_new_price_is_served_at_once():
     assert cache.current().tool_price("search") == 0
-    price_tool()
+    put_tool(pricing_version=SEED, tool_name="search", credits_per_call=Decimal("0.01"), actor="test")
     assert cache.current().tool_price("search") == Decimal("0.01")
     ToolPricing.objects.get().delete()
     assert cache.current().tool_price("search") == 0
