@@ -34,7 +34,7 @@ TESTS = [
     "pricing/tests/unit",
     *(f"billing/tests/db/test_{name}.py" for name in (
         "lots", "ledger", "refunds", "limits", "ledger_edges", "gate", "extending", "hold_repair", "metrics", "alerts",
-        "invariants",
+        "invariants", "tools",
     )),
     "billing/tests/api/test_corrections_api.py",
     "billing/tests/race/test_two_at_once.py",

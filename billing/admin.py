@@ -8,7 +8,7 @@ from billing import checking_admin, costs_admin, enforcement_admin  # noqa: F401
 from billing.alerts import admin as alerts_admin  # noqa: F401
 from billing.corrections import admin as corrections_admin  # noqa: F401
 from billing.limits import admin as limits_admin  # noqa: F401
-from billing.models import CreditAllocation, CreditHold, LLMCallEvent
+from billing.models import CreditAllocation, CreditHold, LLMCallEvent, ToolCallEvent
 from billing.read_only_admin import ReadOnlyAdmin
 
 
@@ -19,6 +19,18 @@ class EventAdmin(ReadOnlyAdmin):
         "output_tokens", "multiplier", "credits_charged", "usage_source",
     )  # fmt: skip
     list_filter = ("status", "purpose", "usage_source")
+    search_fields = ("=user_id", "=turn_id")
+    search_help_text = "user id or turn id"
+    ordering = ("-id",)
+
+
+@admin.register(ToolCallEvent)
+class ToolEventAdmin(ReadOnlyAdmin):
+    list_display = (
+        "created_at", "owner", "agent_key", "tool_name", "status", "error_code", "latency_ms", "result_bytes",
+        "credits_charged",
+    )  # fmt: skip
+    list_filter = ("status", "tool_name")
     search_fields = ("=user_id", "=turn_id")
     search_help_text = "user id or turn id"
     ordering = ("-id",)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from config.core.metrics import counter, histogram, word
 
 if TYPE_CHECKING:
-    from billing.ledger.states import MeteredCall
+    from billing.ledger.states import MeteredCall, MeteredTool
 
 PROCESS_DIED = "process_died"
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
@@ -30,7 +30,9 @@ _TOKENS = counter(
 )
 # A float, here and nowhere else: a graph needs no eighth place, and no bill is made from a metric.
 _CREDITS = counter(
-    "credits_charged_total", "Credits that calls were charged, about, by alias and purpose.", ("model_alias", "purpose")
+    "credits_charged_total",
+    "Credits that calls were charged, about, by alias and purpose; those of tools have no alias.",
+    ("model_alias", "purpose"),
 )
 _USAGE_SOURCE = counter(
     "llm_calls_by_usage_source_total", "LLM calls by who said how many tokens they used.", ("usage_source",)
@@ -40,10 +42,13 @@ _ABOVE_HOLD = counter("charges_above_hold_total", "Settlements that charged more
 _LOST = counter("llm_calls_lost_total", "Calls whose process died: recorded without usage, billed nothing.")
 
 
-def settled(calls: Sequence[MeteredCall], *, is_above_hold: bool) -> None:
+def settled(calls: Sequence[MeteredCall], tools: Sequence[MeteredTool], *, is_above_hold: bool) -> None:
     """The calls of one piece of work are billed, and that is committed."""
     for call in calls:
         _count(call)
+    for tool in tools:
+        if tool.rated.credits_charged:
+            _CREDITS.labels("", "tool").inc(float(tool.rated.credits_charged))
     if is_above_hold:
         _ABOVE_HOLD.inc()
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from billing.ledger.posting import burning_order
 from billing.ledger.states import Lot
-from billing.models import CreditGrant, CreditHold, CreditWallet, LLMCallEvent
+from billing.models import ChargedEvent, CreditGrant, CreditHold, CreditWallet, LLMCallEvent, ToolCallEvent
 from config.core.money import ZERO
 
 
@@ -68,7 +68,7 @@ def wallet_summary(*, user_id: UUID) -> WalletSummary:
 
 @dataclass(frozen=True, slots=True)
 class TurnUsage:
-    """What a turn used and what it cost.
+    """What a turn used and what it cost, its tools included.
 
     `credits_burned` adds the events' 4 places, `credits_charged` the debits' 8.
     """
@@ -84,10 +84,10 @@ class TurnUsage:
 def usage_of_turns(turn_ids: Iterable[UUID]) -> dict[UUID, TurnUsage]:
     """Usage per turn, for those that have been settled with at least one call."""
     rows = (
-        LLMCallEvent.objects.filter(turn_id__in=list(turn_ids))
+        ChargedEvent.objects.filter(turn_id__in=list(turn_ids))
         .values("turn_id")
         .annotate(
-            llm_calls=Count("id"),
+            llm_calls=Count("id", filter=~Q(purpose="tool")),
             fresh=Sum("input_tokens_fresh") + Sum("input_tokens_cache_write"),
             cached=Sum("input_tokens_cached"),
             output=Sum("output_tokens"),
@@ -106,6 +106,11 @@ def usage_of_turns(turn_ids: Iterable[UUID]) -> dict[UUID, TurnUsage]:
 def calls_of_turn(*, turn_id: UUID) -> list[LLMCallEvent]:
     """The calls of a settled turn, in order."""
     return list(LLMCallEvent.objects.filter(turn_id=turn_id).order_by("call_index"))
+
+
+def tool_calls_of_turn(*, turn_id: UUID) -> list[ToolCallEvent]:
+    """The calls of tools in a settled turn, in order."""
+    return list(ToolCallEvent.objects.filter(turn_id=turn_id).order_by("call_index"))
 
 
 def balances_after(*, reference_type: str, reference_ids: Iterable[UUID]) -> dict[UUID, Decimal]:

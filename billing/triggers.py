@@ -19,6 +19,27 @@ def append_only() -> pgtrigger.Trigger:
     return pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)
 
 
+# What of a tool's call is words: erasing a person may take them away. The name only where nothing was charged, because
+# a charge follows from it; a name that has a price is an operator's word.
+_WORDS = "ARRAY['agent_key', 'arguments_hash', 'tool_name']"
+
+
+def append_only_but_for_words() -> pgtrigger.Trigger:
+    """L4 for calls of tools: never deleted, and nothing of them is changed that money or history follows from."""
+    return pgtrigger.Trigger(
+        name="append_only",
+        operation=pgtrigger.Update | pgtrigger.Delete,
+        when=pgtrigger.Before,
+        func=f"""
+        IF TG_OP = 'UPDATE' AND (OLD.credits_charged = 0 OR NEW.tool_name = OLD.tool_name)
+                AND to_jsonb(NEW) - {_WORDS} = to_jsonb(OLD) - {_WORDS} THEN
+            RETURN NEW;
+        END IF;
+        RAISE EXCEPTION 'L4: Cannot update or delete rows from % table', TG_TABLE_NAME;
+        """,
+    )
+
+
 def never_truncated() -> pgtrigger.Trigger:
     """L4: TRUNCATE is a delete that no row trigger sees."""
     return pgtrigger.Trigger(
@@ -126,20 +147,45 @@ def entry_continues_the_wallet() -> pgtrigger.Trigger:
     )
 
 
-def event_has_its_debit() -> pgtrigger.Trigger:
-    """L3: a call that costs something has exactly one debit, of exactly that amount; one that does not has none."""
+def event_has_its_debit(*, other: str) -> pgtrigger.Trigger:
+    """L3: a call that costs something has exactly one debit, of exactly that amount; one that does not has none.
+
+    `other`: the other table of calls, which must not have one of the same id.
+    """
     return _deferred(
         "event_has_debit",
         pgtrigger.Insert,
-        """
-        SELECT SUM(amount) INTO debited FROM credit_transactions WHERE event_id = NEW.id AND user_id = NEW.user_id;
-        IF COALESCE(debited, 0) <> -NEW.credits_charged THEN
+        f"""
+        SELECT SUM(amount), EXISTS (SELECT 1 FROM {other} WHERE id = NEW.id) INTO debited, is_twice
+            FROM credit_transactions WHERE event_id = NEW.id AND user_id = NEW.user_id;
+        IF is_twice OR COALESCE(debited, 0) <> -NEW.credits_charged THEN
             RAISE EXCEPTION 'L3: event % costs %, debited %', NEW.id, NEW.credits_charged, debited
                 USING ERRCODE = '23514';
         END IF;
         RETURN NULL;
+        """,  # noqa: S608 - constants only
+        [("debited", "NUMERIC"), ("is_twice", "BOOLEAN")],
+    )
+
+
+def debit_has_its_event() -> pgtrigger.Trigger:
+    """L3 from the other side: a debit has exactly one call, of an LLM or of a tool, which cost exactly that."""
+    return pgtrigger.Trigger(
+        name="debit_has_event",
+        operation=pgtrigger.Insert,
+        when=pgtrigger.After,
+        timing=pgtrigger.Deferred,
+        condition=pgtrigger.Q(new__kind="debit"),
+        declare=[("found", "INTEGER"), ("cost", "NUMERIC")],
+        func="""
+        SELECT COUNT(*), SUM(credits_charged) FILTER (WHERE user_id = NEW.user_id) INTO found, cost FROM (
+            SELECT user_id, credits_charged FROM llm_call_events WHERE id = NEW.event_id UNION ALL
+            SELECT user_id, credits_charged FROM tool_call_events WHERE id = NEW.event_id) e;
+        IF found <> 1 OR cost IS DISTINCT FROM -NEW.amount THEN
+            RAISE EXCEPTION 'L3: entry % takes %, its event costs %', NEW.id, -NEW.amount, cost USING ERRCODE = '23514';
+        END IF;
+        RETURN NULL;
         """,
-        [("debited", "NUMERIC")],
     )
 
 

@@ -1,5 +1,6 @@
 """Usage by time and by group: totals, breakdown and buckets from one pass each over the events.
 
+Tool calls that cost something are among them, with the purpose `tool`, so that the credits add up to the ledger's.
 An event counts at the time of the transaction that settled it (`created_at`), so a month that is closed stays as it is.
 """
 
@@ -14,7 +15,7 @@ from zoneinfo import ZoneInfo
 from django.db.models import Count, F, QuerySet, Sum
 from django.db.models.functions import TruncDay, TruncHour, TruncMonth, TruncWeek
 
-from billing.models import LLMCallEvent
+from billing.models import ChargedEvent
 from config.core.money import ZERO
 
 BUCKETS = {"hour": TruncHour, "day": TruncDay, "week": TruncWeek, "month": TruncMonth}
@@ -64,11 +65,11 @@ def usage_report(query: UsageQuery) -> dict[str, Any]:
     return {"totals": _totals(events), "breakdown": list(breakdown), "buckets": list(buckets)}
 
 
-def _totals(events: QuerySet[LLMCallEvent]) -> dict[str, Any]:
+def _totals(events: QuerySet[ChargedEvent]) -> dict[str, Any]:
     sums = events.aggregate(**_SUMS)
     return {name: ZERO if value is None else value for name, value in sums.items()}
 
 
-def _events(query: UsageQuery) -> QuerySet[LLMCallEvent]:
-    events = LLMCallEvent.objects.filter(created_at__gte=query.start, created_at__lt=query.end, **query.filters)
+def _events(query: UsageQuery) -> QuerySet[ChargedEvent]:
+    events = ChargedEvent.objects.filter(created_at__gte=query.start, created_at__lt=query.end, **query.filters)
     return events.filter(user_id=query.user_id) if query.user_id else events

@@ -12,8 +12,16 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from pricing.actor import act_as
-from pricing.forms import PRICE_FIELDS, PlainDecimalField, PriceForm, PriceFormSet, VersionForm
-from pricing.models import WEIGHTS, ModelPricing, PricingRevision, PricingVersion
+from pricing.forms import (
+    PRICE_FIELDS,
+    TOOL_FIELDS,
+    PlainDecimalField,
+    PriceForm,
+    PriceFormSet,
+    ToolPriceForm,
+    VersionForm,
+)
+from pricing.models import WEIGHTS, ModelPricing, PricingRevision, PricingVersion, ToolPricing
 from pricing.version_pages import VersionPages
 
 EXACT_NUMBERS: dict[type[models.Field[Any, Any]], dict[str, Any]] = {
@@ -21,14 +29,11 @@ EXACT_NUMBERS: dict[type[models.Field[Any, Any]], dict[str, Any]] = {
 }
 
 
-class PriceInline(admin.TabularInline):  # type: ignore[type-arg]
-    model = ModelPricing
-    form = PriceForm
-    formset = PriceFormSet
+class _PricesInline(admin.TabularInline):  # type: ignore[type-arg]
+    """Prices are edited where their version is."""
+
     formfield_overrides = EXACT_NUMBERS
     extra = 0
-    verbose_name_plural = "model prices: multipliers are edited here, also while the version is active"
-    fields = PRICE_FIELDS
 
     def has_add_permission(self, request: HttpRequest, obj: PricingVersion | None = None) -> bool:
         return _editable(obj) and super().has_add_permission(request, obj)
@@ -38,6 +43,21 @@ class PriceInline(admin.TabularInline):  # type: ignore[type-arg]
 
     def has_delete_permission(self, request: HttpRequest, obj: PricingVersion | None = None) -> bool:
         return _editable(obj) and super().has_delete_permission(request, obj)
+
+
+class PriceInline(_PricesInline):
+    model = ModelPricing
+    form = PriceForm
+    formset = PriceFormSet
+    verbose_name_plural = "model prices: multipliers are edited here, also while the version is active"
+    fields = PRICE_FIELDS
+
+
+class ToolPriceInline(_PricesInline):
+    model = ToolPricing
+    form = ToolPriceForm
+    verbose_name_plural = "tool prices: credits per call; a tool that is not listed is free"
+    fields = TOOL_FIELDS
 
 
 def _editable(version: PricingVersion | None) -> bool:
@@ -50,7 +70,7 @@ class PricingVersionAdmin(VersionPages):
 
     form = VersionForm
     formfield_overrides = EXACT_NUMBERS
-    inlines = (PriceInline,)
+    inlines = (PriceInline, ToolPriceInline)
     list_display = ("version", "status", "revision", "effective_at", "activated_at", "retired_at", "note")
     list_filter = ("status",)
     search_fields = ("version", "note")
@@ -111,10 +131,19 @@ class PricingVersionAdmin(VersionPages):
 class PricingRevisionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Who changed what, when, old → new. The database writes these rows; nobody changes them."""
 
-    list_display = ("created_at", "actor", "pricing_version", "revision", "action", "model_alias", "old_to_new")
+    list_display = (
+        "created_at",
+        "actor",
+        "pricing_version",
+        "revision",
+        "action",
+        "model_alias",
+        "tool_name",
+        "old_to_new",
+    )
     list_filter = ("action", "pricing_version")
-    search_fields = ("=model_alias", "=actor")
-    search_help_text = "model alias or actor"
+    search_fields = ("=model_alias", "=tool_name", "=actor")
+    search_help_text = "model alias, tool or actor"
     ordering = ("-created_at", "-revision")
     show_full_result_count = False
     fields = (*list_display, "snapshot")

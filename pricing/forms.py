@@ -11,12 +11,13 @@ from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from config.core.transactions import LOCK_TIMEOUT_SQLSTATE, sqlstate
-from pricing.models import USD_RATES, WEIGHTS, ModelPricing, PricingVersion
+from pricing.models import USD_RATES, WEIGHTS, ModelPricing, PricingVersion, ToolPricing
 
 PRICE_FIELDS = (
     *("model_alias", "multiplier", "provider", "provider_model", "context_tokens", "fallback_alias"),
     *USD_RATES,
 )
+TOOL_FIELDS = ("tool_name", "credits_per_call")
 _PLAIN_NUMBER = re.compile(r"\s*-?[0-9]*\.?[0-9]*\s*")
 
 
@@ -92,13 +93,28 @@ class PriceFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
                 form.add_error("fallback_alias", "No other model alias of this version has that name.")
 
 
-class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
+class _NamedPriceForm(forms.ModelForm):  # type: ignore[type-arg]
+    """The name makes the price; another name is another price. A disabled field keeps what is stored."""
+
+    name: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.name in self.fields and not self.instance._state.adding:  # noqa: SLF001
+            self.fields[self.name].disabled = True
+
+
+class PriceForm(_NamedPriceForm):
+    name = "model_alias"
+
     class Meta:
         model = ModelPricing
         fields = PRICE_FIELDS
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "model_alias" in self.fields and not self.instance._state.adding:  # noqa: SLF001
-            # The alias names the price; another name is another price. A disabled field keeps what is stored.
-            self.fields["model_alias"].disabled = True
+
+class ToolPriceForm(_NamedPriceForm):
+    name = "tool_name"
+
+    class Meta:
+        model = ToolPricing
+        fields = TOOL_FIELDS

@@ -35,6 +35,8 @@ def book_of(snapshot: Mapping[str, Any]) -> PriceBook:
         revision=snapshot["revision"],
         weights=weights,
         models=[_price(row) for row in snapshot["models"]],
+        # Revisions that were recorded before tools could have a price name none.
+        tools={name: Decimal(text) for name, text in snapshot.get("tools", {}).items()},
     )
 
 

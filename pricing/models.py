@@ -1,4 +1,4 @@
-"""Price versions, the price of each alias in them, and the record of every change to either.
+"""Price versions, the price of each alias and tool in them, and the record of every change to any of these.
 
 What the database itself refuses or records stands in `pricing.triggers`. Upper bounds are there for one more reason
 than the column's size: PostgreSQL sorts NaN above every number, so `>= 0` alone would let it in.
@@ -9,16 +9,18 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from config.core.ids import uuid7
 from pricing import triggers
+from pricing.rating import LARGEST_CHARGE
 
 ALIAS_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}"
 VERSION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
+TOOL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 LARGEST_WEIGHT = Decimal("999999.9999")
 LARGEST_DIVISOR = Decimal("99999999999999.9999")
 LARGEST_MULTIPLIER = Decimal("99999999.9999")
@@ -199,6 +201,41 @@ class ModelPricing(models.Model):
         return self.model_alias
 
 
+class ToolPricing(models.Model):
+    """What a call of one tool costs in one version. A tool that is not named costs nothing."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    version = models.ForeignKey(PricingVersion, on_delete=models.PROTECT, related_name="tools")
+    tool_name = models.CharField(
+        max_length=64, validators=[_named(TOOL_PATTERN)], help_text="The name by which models call it, such as search."
+    )
+    credits_per_call = models.DecimalField(
+        max_digits=18,
+        decimal_places=8,
+        validators=[MinValueValidator(0), MaxValueValidator(LARGEST_CHARGE)],
+        help_text="What a call costs that ran and succeeded, at most 8 places; every other one is free. 0 is free.",
+    )
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "tool_pricing"
+        verbose_name = "tool price"
+        ordering = ["tool_name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["version", "tool_name"],
+                name="tool_pricing_tool_once_per_version",
+                violation_error_message="This version has that tool already.",
+            ),
+            _check("tool_pricing_name", Q(tool_name__regex=f"^{TOOL_PATTERN}$")),
+            _check("tool_pricing_credits_per_call", _within("credits_per_call", LARGEST_CHARGE)),
+        ]
+        triggers = triggers.for_tool_prices()
+
+    def __str__(self) -> str:
+        return self.tool_name
+
+
 class PricingRevision(models.Model):
     """One recorded change of a version or of a price in it. Written by the database's triggers alone; append-only."""
 
@@ -212,7 +249,10 @@ class PricingRevision(models.Model):
     pricing_version = models.CharField(max_length=64)
     revision = models.PositiveIntegerField()
     action = models.CharField(max_length=16, choices=Action.choices)
-    model_alias = models.CharField(max_length=64, null=True, help_text="None: the version itself.")
+    model_alias = models.CharField(max_length=64, null=True, help_text="Whose price has changed, if a model's.")
+    tool_name = models.CharField(
+        max_length=64, null=True, help_text="Whose price has changed, if a tool's. None of both: the version itself."
+    )
     changes = models.JSONField(help_text='Each changed field: {"old": …, "new": …}, values as text.')
     snapshot = models.JSONField(help_text="The whole version as it is from this revision on, values as text.")
     actor = models.TextField(help_text="Who: a user's id, or what the program was doing.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 
-from config.core.money import EXACT, ledger
+from config.core.money import EXACT, ZERO, ledger
 from pricing.rating import TokenPools, Weights
 
 _MTOK = Decimal(1_000_000)
@@ -55,11 +55,21 @@ class PriceBook:
     revision: int
     weights: Weights
     models: Mapping[str, ModelPrice]
+    # Credits per call, of the tools that have a price.
+    tools: Mapping[str, Decimal] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, *, pricing_version: str, revision: int, weights: Weights, models: list[ModelPrice]) -> PriceBook:
+    def of(
+        cls, *, pricing_version: str, revision: int, weights: Weights, models: list[ModelPrice],
+        tools: Mapping[str, Decimal],
+    ) -> PriceBook:  # fmt: skip
         by_alias = {model.model_alias: model for model in sorted(models, key=lambda model: model.model_alias)}
-        return cls(pricing_version, revision, weights, MappingProxyType(by_alias))
+        by_name = dict(sorted(tools.items()))
+        return cls(pricing_version, revision, weights, MappingProxyType(by_alias), MappingProxyType(by_name))
 
     def find(self, model_alias: str) -> ModelPrice | None:
         return self.models.get(model_alias)
+
+    def tool_price(self, tool_name: str) -> Decimal:
+        """Credits per call at 8 places; 0 for a tool that the version does not name."""
+        return self.tools.get(tool_name, ZERO)

@@ -5,6 +5,8 @@
 
 Weights and divisor belong to the price version. Weights have at most 4 places, so OE tokens are exact at 4 places; the
 credits are rounded once from the exact product, to 4 places for the usage event and to 8 for the ledger.
+
+A tool has a price per call, in credits.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from config.core.money import EXACT, ledger, ledger_up, usage
+from config.core.money import EXACT, ZERO, ledger, ledger_up, usage
 
 # More than any one call can cost, in credits, and little enough that thousands of them fit the ledger's Numeric(18,8).
 LARGEST_CHARGE = Decimal("1000000.00000000")
+# How a tool call ended that is to be paid.
+TOOL_SUCCESS = "success"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,22 @@ def rate(pools: TokenPools, *, multiplier: Decimal, weights: Weights) -> Rated:
     tokens = oe_tokens(pools, weights)
     exact = EXACT.divide(EXACT.multiply(tokens, multiplier), weights.divisor)
     return Rated(oe_tokens=tokens, credits_burned=usage(exact), credits_charged=ledger(exact))
+
+
+@dataclass(frozen=True, slots=True)
+class RatedTool:
+    """A tool call's price: credits for the event (4 places) and for the ledger (8 places)."""
+
+    credits_burned: Decimal
+    credits_charged: Decimal
+
+
+def rate_tool(*, status: str, credits_per_call: Decimal) -> RatedTool:
+    """Price one tool call: it costs something if it ran and succeeded. Answered from memory, refused, failed, timed out
+    or cancelled it costs nothing.
+    """
+    exact = credits_per_call if status == TOOL_SUCCESS else ZERO
+    return RatedTool(credits_burned=usage(exact), credits_charged=ledger(exact))
 
 
 def bound(*, input_tokens: int, output_tokens: int, multiplier: Decimal, weights: Weights) -> Decimal:

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Model
 
-from pricing.models import ModelPricing, PricingVersion
+from pricing.models import ModelPricing, PricingVersion, ToolPricing
 
 _NOT_COPIED = frozenset({"id", "version", "updated_at"})
 
@@ -31,4 +31,7 @@ class RowKind:
             rows.create(version=target, **values)
 
 
-ROW_KINDS = (RowKind(name="models", model=ModelPricing, key="model_alias"),)
+ROW_KINDS = (
+    RowKind(name="models", model=ModelPricing, key="model_alias"),
+    RowKind(name="tools", model=ToolPricing, key="tool_name"),
+)

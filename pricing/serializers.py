@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from config.core.fields import ClosedSerializer, CreditsOut, TextField, UsageCreditsOut
+from config.core.fields import ClosedSerializer, CreditsField, CreditsOut, TextField, UsageCreditsOut
 from pricing.fields import MultiplierField, UsdField, UsdOut, WholeNumberField
 from pricing.models import LARGEST_TOKENS, PricingVersion
 
@@ -24,9 +24,16 @@ class ModelOut(serializers.Serializer[Any]):
     pricing_version = serializers.CharField()
 
 
+class ToolPricesOut(serializers.DictField):
+    """Credits per call by the tool's name. A tool that is not there is free."""
+
+    child = CreditsOut()
+
+
 class ModelsOut(serializers.Serializer[Any]):
     pricing_version = serializers.CharField()
     revision = serializers.IntegerField()
+    tools = ToolPricesOut(help_text="Credits that a successful call costs, by tool; those not named are free.")
     results = ModelOut(many=True)
     next = serializers.CharField(allow_null=True)
     previous = serializers.CharField(allow_null=True)
@@ -71,6 +78,17 @@ class PricingOut(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=PricingVersion.Status.choices)
     weights = WeightsOut()
     models = ModelPricingOut(many=True)
+    tools = ToolPricesOut(help_text="Credits that a successful call costs, by tool; those not named are free.")
+
+
+class EditedToolOut(serializers.Serializer[Any]):
+    """A tool's price after an edit, with the version's revision that holds from then on."""
+
+    tool_name = serializers.CharField()
+    credits_per_call = CreditsOut()
+    updated_at = serializers.DateTimeField()
+    pricing_version = serializers.CharField(source="version.version")
+    revision = serializers.IntegerField(source="version.revision")
 
 
 class MultiplierIn(ClosedSerializer):
@@ -101,6 +119,13 @@ class ModelPricingIn(ClosedSerializer):
         if not attrs.keys() - {"revision"}:
             raise serializers.ValidationError({"multiplier": "Name at least one thing to change."})
         return attrs
+
+
+class ToolPricingIn(ClosedSerializer):
+    credits_per_call = CreditsField()
+    revision = WholeNumberField(
+        required=False, min_value=1, max_value=LARGEST_TOKENS, help_text="Refuse if the version has another by now."
+    )
 
 
 class RevisionQuery(serializers.Serializer[Any]):

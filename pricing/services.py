@@ -17,7 +17,15 @@ from config.core.errors import NotFound, ValidationFailed
 from config.core.transactions import retrying
 from pricing.actor import act_as
 from pricing.errors import NoActiveVersion, StaleRevision, UnknownModelAlias, VersionNotEditable
-from pricing.models import ALIAS_PATTERN, USD_RATES, VERSION_PATTERN, ModelPricing, PricingVersion
+from pricing.models import (
+    ALIAS_PATTERN,
+    TOOL_PATTERN,
+    USD_RATES,
+    VERSION_PATTERN,
+    ModelPricing,
+    PricingVersion,
+    ToolPricing,
+)
 
 REQUIRED_FIELDS = ("multiplier", "provider_model", "context_tokens")
 EDITABLE_FIELDS = frozenset({*REQUIRED_FIELDS, "provider", "fallback_alias", *USD_RATES})
@@ -125,6 +133,50 @@ def remove_model(*, pricing_version: str, model_alias: str, actor: str, expected
     return retrying(work, attempts=2)
 
 
+def put_tool(
+    *, pricing_version: str, tool_name: str, credits_per_call: Decimal, actor: str, expected_revision: int | None = None
+) -> tuple[ToolPricing, bool]:
+    """Say what a call of a tool costs, in a draft or in the active version. True: it had no price there.
+
+    Units:       credits ≥ 0, at most 8 places; 0 is free.
+    Locks:       the version row.
+    Idempotent:  yes: the same price again changes nothing and makes no revision.
+    Raises:      NotFound, StaleRevision, VersionNotEditable, ValidationFailed; nothing is written.
+    """
+    if not re.fullmatch(TOOL_PATTERN, tool_name):
+        raise ValidationFailed("Letters, digits and _ - only, at most 64 characters.", field="tool_name")
+
+    def work() -> tuple[ToolPricing, bool]:
+        with transaction.atomic():
+            version = _lock(pricing_version, actor=actor, expected_revision=expected_revision)
+            row = version.tools.filter(tool_name=tool_name).first() or ToolPricing(version=version, tool_name=tool_name)
+            is_new = row._state.adding  # noqa: SLF001 - Django's documented way to ask
+            row.credits_per_call = credits_per_call
+            _clean(row)
+            row.save(force_insert=is_new, update_fields=None if is_new else ["credits_per_call"])
+            return ToolPricing.objects.select_related("version").get(pk=row.pk), is_new
+
+    return retrying(work, attempts=2)
+
+
+def remove_tool(*, pricing_version: str, tool_name: str, actor: str, expected_revision: int | None = None) -> None:
+    """Take a tool's price out of a draft or of the active version: from then on it is free.
+
+    Locks:       the version row.
+    Raises:      NotFound, also where the version does not price this tool, StaleRevision, VersionNotEditable.
+    """
+
+    def work() -> None:
+        with transaction.atomic():
+            version = _lock(pricing_version, actor=actor, expected_revision=expected_revision)
+            row = version.tools.filter(tool_name=tool_name).first() if re.fullmatch(TOOL_PATTERN, tool_name) else None
+            if row is None:
+                raise NotFound("This price version does not price such a tool.")
+            row.delete()
+
+    retrying(work, attempts=2)
+
+
 def _lock(pricing_version: str | None, *, actor: str, expected_revision: int | None) -> PricingVersion:
     """Lock the version and judge it as it is now: while we waited, somebody may have changed or retired it."""
     act_as(actor)
@@ -160,13 +212,17 @@ def _save(row: ModelPricing, fields: Mapping[str, Any]) -> ModelPricing:
     return ModelPricing.objects.select_related("version").get(pk=row.pk)
 
 
-def _validate(row: ModelPricing) -> None:
-    """Judge the values here as well: PostgreSQL would round a fifth place away in silence."""
+def _clean(row: ModelPricing | ToolPricing) -> None:
+    """Judge the values here as well: PostgreSQL would round a place too many away in silence."""
     try:
         row.clean_fields(exclude=["version"])
     except ValidationError as error:
         field, messages = next(iter(error.message_dict.items()))
         raise ValidationFailed(messages[0], field=field) from None
+
+
+def _validate(row: ModelPricing) -> None:
+    _clean(row)
     fallback = row.fallback_alias
     if fallback is None:
         return

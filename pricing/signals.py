@@ -13,7 +13,7 @@ from django.db.models.signals import post_delete, post_save
 
 from pricing import bus, cache
 from pricing.errors import NoActiveVersion
-from pricing.models import ModelPricing, PricingVersion
+from pricing.models import ModelPricing, PricingVersion, ToolPricing
 from pricing.price_book import PriceBook
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ _announced: PriceBook | None = None
 
 
 def connect() -> None:
-    for model in (ModelPricing, PricingVersion):
+    for model in (ModelPricing, ToolPricing, PricingVersion):
         for signal in (post_save, post_delete):
             signal.connect(on_price_saved, sender=model, dispatch_uid=f"pricing {model.__name__} {id(signal)}")
 

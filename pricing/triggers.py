@@ -14,7 +14,7 @@ import pgtrigger
 _ACTOR = "COALESCE(NULLIF(current_setting('tallyroom.actor', true), ''), 'unknown')"
 # What is no part of a price, and so no change of it.
 _VERSION_ASIDE = "ARRAY['id', 'revision', 'created_at']"
-_MODEL_ASIDE = "ARRAY['id', 'version_id', 'updated_at']"
+_PRICE_ASIDE = "ARRAY['id', 'version_id', 'updated_at']"
 
 
 def _differences(aside: str) -> str:
@@ -30,12 +30,13 @@ def _differences(aside: str) -> str:
     """  # noqa: S608 - constants only
 
 
-def _record(*, version_id: str, action: str, model_alias: str) -> str:
+def _record(*, version_id: str, action: str, model_alias: str = "NULL", tool_name: str = "NULL") -> str:
     """Insert the revision row. Runs after the change, so the tables already hold what the snapshot is to show."""
     return f"""
         INSERT INTO pricing_revisions
-               (id, pricing_version, revision, action, model_alias, changes, actor, created_at, snapshot)
-        SELECT gen_random_uuid(), v.version, v.revision, {action}, {model_alias}, changed, {_ACTOR}, clock_timestamp(),
+               (id, pricing_version, revision, action, model_alias, tool_name, changes, actor, created_at, snapshot)
+        SELECT gen_random_uuid(), v.version, v.revision, {action}, {model_alias}, {tool_name}, changed, {_ACTOR},
+               clock_timestamp(),
                jsonb_build_object(
                    'pricing_version', v.version, 'revision', v.revision, 'status', v.status,
                    'weights', jsonb_build_object(
@@ -44,8 +45,11 @@ def _record(*, version_id: str, action: str, model_alias: str) -> str:
                        'divisor', v.divisor::text),
                    'models', COALESCE(
                        (SELECT jsonb_agg((SELECT jsonb_object_agg(key, value)
-                                            FROM jsonb_each_text(to_jsonb(m) - {_MODEL_ASIDE})) ORDER BY m.model_alias)
-                          FROM model_pricing m WHERE m.version_id = v.id), '[]'::jsonb))
+                                            FROM jsonb_each_text(to_jsonb(m) - {_PRICE_ASIDE})) ORDER BY m.model_alias)
+                          FROM model_pricing m WHERE m.version_id = v.id), '[]'::jsonb),
+                   'tools', COALESCE(
+                       (SELECT jsonb_object_agg(t.tool_name, t.credits_per_call::text)
+                          FROM tool_pricing t WHERE t.version_id = v.id), '{{}}'::jsonb))
           FROM pricing_versions v WHERE v.id = {version_id};
         RETURN NULL;
     """  # noqa: S608 - constants only
@@ -94,7 +98,7 @@ def _version_is_recorded() -> pgtrigger.Trigger:
         operation=pgtrigger.Insert | pgtrigger.Update,
         when=pgtrigger.After,
         declare=[("changed", "JSONB")],
-        func=_differences(_VERSION_ASIDE) + _record(version_id="NEW.id", action=action, model_alias="NULL"),
+        func=_differences(_VERSION_ASIDE) + _record(version_id="NEW.id", action=action),
     )
 
 
@@ -118,8 +122,8 @@ def _one_version_is_active() -> pgtrigger.Trigger:
     )
 
 
-def _price_is_guarded() -> pgtrigger.Trigger:
-    """A retired version's prices stay as they are, and a price stays the price of its alias in its version.
+def _price_is_guarded(name: str) -> pgtrigger.Trigger:
+    """A retired version's prices stay as they are, and a price stays that of its alias or tool (`name`) in its version.
 
     Locks the version, so that a version cannot retire between this look and the commit of the change.
     """
@@ -128,7 +132,7 @@ def _price_is_guarded() -> pgtrigger.Trigger:
         operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
         when=pgtrigger.Before,
         declare=[("state", "TEXT")],
-        func="""
+        func=f"""
         SELECT status INTO state FROM pricing_versions WHERE id = COALESCE(NEW.version_id, OLD.version_id)
            FOR NO KEY UPDATE;
         IF state = 'retired' THEN
@@ -137,20 +141,19 @@ def _price_is_guarded() -> pgtrigger.Trigger:
         IF TG_OP = 'DELETE' THEN
             RETURN OLD;
         END IF;
-        IF TG_OP = 'UPDATE'
-                AND (NEW.id, NEW.version_id, NEW.model_alias) <> (OLD.id, OLD.version_id, OLD.model_alias) THEN
-            RAISE EXCEPTION 'the price of % keeps its alias and its version', OLD.model_alias USING ERRCODE = '23514';
+        IF TG_OP = 'UPDATE' AND (NEW.id, NEW.version_id, NEW.{name}) <> (OLD.id, OLD.version_id, OLD.{name}) THEN
+            RAISE EXCEPTION 'the price of % keeps its name and its version', OLD.{name} USING ERRCODE = '23514';
         END IF;
         NEW.updated_at := clock_timestamp();
         IF to_jsonb(NEW) - 'updated_at' = to_jsonb(OLD) - 'updated_at' THEN
             NEW.updated_at := OLD.updated_at;
         END IF;
         RETURN NEW;
-        """,
+        """,  # noqa: S608 - constants only
     )
 
 
-def _price_is_recorded() -> pgtrigger.Trigger:
+def _price_is_recorded(name: str) -> pgtrigger.Trigger:
     action = "CASE TG_OP WHEN 'INSERT' THEN 'created' WHEN 'DELETE' THEN 'removed' ELSE 'changed' END"
     return pgtrigger.Trigger(
         name="recorded",
@@ -159,9 +162,9 @@ def _price_is_recorded() -> pgtrigger.Trigger:
         declare=[("changed", "JSONB"), ("parent", "UUID := COALESCE(NEW.version_id, OLD.version_id)")],
         func="".join(
             (
-                _differences(_MODEL_ASIDE),
+                _differences(_PRICE_ASIDE),
                 "UPDATE pricing_versions SET revision = revision + 1 WHERE id = parent;",
-                _record(version_id="parent", action=action, model_alias="COALESCE(NEW.model_alias, OLD.model_alias)"),
+                _record(version_id="parent", action=action, **{name: f"COALESCE(NEW.{name}, OLD.{name})"}),
             )
         ),
     )
@@ -174,7 +177,11 @@ def for_versions() -> list[pgtrigger.Trigger]:
 
 
 def for_model_prices() -> list[pgtrigger.Trigger]:
-    return [_price_is_guarded(), _price_is_recorded()]
+    return [_price_is_guarded("model_alias"), _price_is_recorded("model_alias")]
+
+
+def for_tool_prices() -> list[pgtrigger.Trigger]:
+    return [_price_is_guarded("tool_name"), _price_is_recorded("tool_name")]
 
 
 def for_revisions() -> list[pgtrigger.Trigger]:

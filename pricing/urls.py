@@ -17,6 +17,7 @@ urlpatterns = [
     path(f"{_VERSION}/diff", version_views.DiffView.as_view()),
     # Aliases may hold slashes, so the longer address comes first.
     path(f"{_VERSION}/models/<path:model_alias>", views.AdminVersionModelView.as_view()),
+    path(f"{_VERSION}/tools/<str:tool_name>", views.AdminVersionToolView.as_view()),
     # Not an alias named "versions".
     re_path(r"^admin/pricing/versions(?:/.*)?$", handler404),
     path("admin/pricing/<path:model_alias>", views.AdminModelPricingView.as_view()),

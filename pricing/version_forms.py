@@ -33,7 +33,10 @@ class ActForm(forms.Form):
     seen_revision = forms.IntegerField(widget=forms.HiddenInput)
     replaces = forms.CharField(widget=forms.HiddenInput, max_length=64)
     effective_at = forms.SplitDateTimeField(
-        required=False, widget=AdminSplitDateTime(attrs={"aria-label": "In force from"}), label="In force from", help_text="UTC, in the future."
+        required=False,
+        widget=AdminSplitDateTime(attrs={"aria-label": "In force from"}),
+        label="In force from",
+        help_text="UTC, in the future.",
     )
     note = forms.CharField(required=False, max_length=_NOTE_MAX, widget=forms.TextInput(attrs={"size": 60}))
 

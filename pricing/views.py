@@ -11,11 +11,13 @@ from pricing.catalog import callable_models
 from pricing.history import book_at
 from pricing.serializers import (
     EditedModelOut,
+    EditedToolOut,
     ModelPricingIn,
     ModelsOut,
     MultiplierIn,
     PricingOut,
     RevisionQuery,
+    ToolPricingIn,
 )
 from users.permissions import IsStaffOrAdmin, require_permission
 
@@ -31,6 +33,7 @@ class ModelsView(APIView):
         listing = {
             "pricing_version": book.pricing_version,
             "revision": book.revision,
+            "tools": book.tools,
             "results": callable_models(book),
             "next": None,
             "previous": None,
@@ -58,6 +61,7 @@ class AdminPricingView(APIView):
             "status": version.status,
             "weights": book.weights,
             "models": list(book.models.values()),
+            "tools": book.tools,
         }
         return Response(PricingOut(listing).data)
 
@@ -122,6 +126,47 @@ class AdminVersionModelView(APIView):
         services.remove_model(
             pricing_version=version,
             model_alias=model_alias,
+            actor=str(request.user.pk),
+            expected_revision=query.validated_data.get("revision"),
+        )
+        return Response(status=204)
+
+
+class AdminVersionToolView(APIView):
+    permission_classes = [IsStaffOrAdmin]
+
+    @extend_schema(
+        operation_id="put_tool",
+        request=ToolPricingIn,
+        responses={200: EditedToolOut, 201: EditedToolOut, **problems(*_EDIT)},
+    )
+    def put(self, request: Request, version: str, tool_name: str) -> Response:
+        """Say what a successful call of a tool costs, in a draft or in the active version (201: it was free)."""
+        require_permission(request, "pricing.change_toolpricing")
+        body = ToolPricingIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        row, is_new = services.put_tool(
+            pricing_version=version,
+            tool_name=tool_name,
+            credits_per_call=body.validated_data["credits_per_call"],
+            actor=str(request.user.pk),
+            expected_revision=body.validated_data.get("revision"),
+        )
+        return Response(EditedToolOut(row).data, status=201 if is_new else 200)
+
+    @extend_schema(
+        operation_id="remove_tool",
+        parameters=[OpenApiParameter("revision", int, description="Refuse if the version has another by now.")],
+        responses={204: None, **problems(*_EDIT)},
+    )
+    def delete(self, request: Request, version: str, tool_name: str) -> Response:
+        """Take a tool's price away: it is free from now on, as a recorded revision."""
+        require_permission(request, "pricing.change_toolpricing")
+        query = RevisionQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        services.remove_tool(
+            pricing_version=version,
+            tool_name=tool_name,
             actor=str(request.user.pk),
             expected_revision=query.validated_data.get("revision"),
         )

@@ -246,37 +246,6 @@ class TurnStep(models.Model):
         return f"step {self.step_index} of {self.turn_id}"
 
 
-class ToolCallEvent(models.Model):
-    """One call of a tool, written by the transaction that settles its turn. What it gave is in the step's journal."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="+", db_index=False)
-    session_id = models.UUIDField()
-    room_id = models.UUIDField()
-    user_id = models.UUIDField()
-    step_id = models.UUIDField()
-    agent_id = models.UUIDField()
-    agent_key = models.CharField(max_length=32)
-    call_index = models.IntegerField()
-    # As the model wrote it: a tool that does not exist has a row, too.
-    tool_name = models.CharField(max_length=64)
-    arguments_hash = models.CharField(max_length=64)
-    status = models.CharField(max_length=16)
-    error_code = models.CharField(max_length=64, default="", blank=True)
-    latency_ms = models.IntegerField()
-    result_bytes = models.IntegerField()
-    called_at = models.DateTimeField()
-    created_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        db_table = "tool_call_events"
-        constraints = [models.UniqueConstraint(fields=["turn", "call_index"], name="tool_call_once_per_turn")]
-        indexes = [models.Index(fields=["user_id", "created_at"], name="tool_calls_by_user")]
-
-    def __str__(self) -> str:
-        return f"{self.tool_name} {self.call_index} of {self.turn_id}"
-
-
 class Message(models.Model):
     """A shared message of a session: the user's, or one agent's answer. Ids sort in the order of the conversation."""
 

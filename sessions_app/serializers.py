@@ -171,6 +171,7 @@ class BillToolOut(serializers.Serializer[Any]):
     latency_ms = serializers.IntegerField()
     result_bytes = serializers.IntegerField()
     called_at = serializers.DateTimeField()
+    credits_burned = serializers.CharField()
     credits_charged = serializers.CharField()
 
 

@@ -1,7 +1,7 @@
 """L1 to L11 as functions that look at stored rows and yield what does not hold (`docs/ledger-invariants.md`).
 
-`chain` follows the entries (L1, L10), `events` the calls (L3, L6), `per_wallet` asks SQL (L2–L4, L8, L9, L11),
-`everything_else` what concerns no single wallet (L4's triggers, L5, L7), `wallets` goes through them in batches.
+`chain` follows the entries (L1, L10), `events` and `tools` the calls (L3, L6), `per_wallet` asks SQL (L2–L4, L8, L9,
+L11), `everything_else` what concerns no single wallet (L4's triggers, L5, L7), `wallets` goes through them in batches.
 
 Memory does not grow with the ledger: rows stream, and findings beyond a bound are only mentioned.
 """

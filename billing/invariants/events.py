@@ -1,11 +1,11 @@
-"""L3 and L6: each event against its debit, and against its own price.
+"""L3 and L6: each LLM call's event against its debit, and against its own price.
 
 Nearly every event is right, so whole numbers decide that; `pricing.rating` has the say on those that look wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
@@ -87,10 +87,16 @@ def _book(version: str, revision: int) -> PriceBook | None:
 
 
 def check_events(heads: Sequence[Head], found: Findings, prices: Prices) -> None:
-    """Prices cannot be read while events stream in on the same connection.
+    for row in at_known_prices(_EVENTS, heads, prices):
+        if not is_sound(row, prices):
+            _explain(row, found, prices)
 
-    So events at a price that is not known yet are passed over, and looked at in a second round: a ledger has few
-    prices, and nearly every batch needs one round.
+
+def at_known_prices(sql: str, heads: Sequence[Head], prices: Prices) -> Iterator[Row]:
+    """The events of a batch, of which columns 3 and 4 are version and revision; `prices` has those by then.
+
+    Prices cannot be read while events stream in on the same connection. So events at a price that is not known yet are
+    passed over, and looked at in a second round: a ledger has few prices, and nearly every batch needs one round.
     """
     parameters = {
         "wallets": [head.id for head in heads],
@@ -98,17 +104,17 @@ def check_events(heads: Sequence[Head], found: Findings, prices: Prices) -> None
         "events_from": [head.events_from for head in heads],
     }
     unread: set[Revision] = set()
-    for row in rows(_EVENTS, parameters):
-        if (row[3], row[4]) not in prices.books:
+    for row in rows(sql, parameters):
+        if (row[3], row[4]) in prices.books:
+            yield row
+        else:
             unread.add((row[3], row[4]))
-        elif not is_sound(row, prices):
-            _explain(row, found, prices)
     if not unread:
         return
     prices.read(unread)
-    for row in rows(_EVENTS, parameters):
-        if (row[3], row[4]) in unread and not is_sound(row, prices):
-            _explain(row, found, prices)
+    for row in rows(sql, parameters):
+        if (row[3], row[4]) in unread:
+            yield row
 
 
 def is_sound(row: Row, prices: Prices) -> bool:
@@ -127,15 +133,25 @@ def is_sound(row: Row, prices: Prices) -> bool:
 
 
 def _explain(row: Row, found: Findings, prices: Prices) -> None:
-    wallet_id, user_id, charged, debited = UUID(row[0]), UUID(row[1]), Decimal(row[14]), Decimal(row[17] or 0)
-    name = f"event {row[2]}" + (f" of entry {row[15]} ({row[16]})" if row[16] else "")
-    if debited + charged != 0:
-        found.add("L3", wallet_id, user_id, f"{name} costs {row[14]}, its debit is {row[17] or 'missing'}")
-    elif charged == 0 and row[16]:
-        found.add("L3", wallet_id, user_id, f"{name} costs nothing and has a debit")
+    name = compare_debit(row, found, charged=row[14], debit=(row[15], row[16], row[17]))
     problem = _recomputed_otherwise(row, prices.books[row[3], row[4]])
     if problem:
-        found.add("L6", wallet_id, user_id, f"{name}: {problem}")
+        found.add("L6", UUID(row[0]), UUID(row[1]), f"{name}: {problem}")
+
+
+def compare_debit(row: Row, found: Findings, *, charged: str, debit: Sequence[str | None]) -> str:
+    """L3 of one event, of which columns 0 to 2 are wallet, user and id. `debit`: seq, id and amount, if it has one.
+
+    Returns its name, which names the entry, too.
+    """
+    wallet_id, user_id = UUID(row[0]), UUID(row[1])
+    seq, entry, amount = debit
+    name = f"event {row[2]}" + (f" of entry {seq} ({entry})" if entry else "")
+    if Decimal(amount or 0) + Decimal(charged) != 0:
+        found.add("L3", wallet_id, user_id, f"{name} costs {charged}, its debit is {amount or 'missing'}")
+    elif Decimal(charged) == 0 and entry:
+        found.add("L3", wallet_id, user_id, f"{name} costs nothing and has a debit")
+    return name
 
 
 def _recomputed_otherwise(row: Row, book: PriceBook | None) -> str | None:

@@ -9,7 +9,7 @@ from django.db import connection
 
 from billing.invariants.findings import Finding
 
-_PROTECTED = ("llm_call_events", "credit_transactions", "credit_allocations", "ledger_anchors")
+_PROTECTED = ("llm_call_events", "tool_call_events", "credit_transactions", "credit_allocations", "ledger_anchors")
 MOST = 100
 _ACTIVE_VERSIONS = "SELECT count(*) FROM pricing_versions WHERE status = 'active'"
 _UNPROTECTED = """
@@ -17,7 +17,7 @@ SELECT c.name FROM unnest(%s::text[]) AS c(name) WHERE NOT EXISTS (
     SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.name::regclass AND t.tgenabled <> 'D'
        AND t.tgname LIKE 'pgtrigger_append_only%%')"""
 _EVENTS_WITHOUT_WALLET = """
-SELECT e.user_id, count(*) FROM llm_call_events e
+SELECT e.user_id, count(*) FROM charged_events e
  WHERE e.credits_charged > 0 AND NOT EXISTS (SELECT 1 FROM credit_wallets w WHERE w.user_id = e.user_id)
  GROUP BY e.user_id LIMIT %s"""
 _ENTRIES_WITHOUT_WALLET = """

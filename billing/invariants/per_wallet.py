@@ -28,11 +28,13 @@ QUERIES: dict[str, tuple[str, ...]] = {
             WHERE w.held <> COALESCE(h.total, 0) OR w.held < 0""",
     ),
     "L3": (
-        # No debit without its event. The other direction is in `events`.
-        """SELECT t.wallet_id, t.user_id, format('entry %%s (%%s): this debit has no event of this user', t.seq, t.id)
+        # No debit without its event, and none with two. The other direction is in `events` and `tools`.
+        """SELECT t.wallet_id, t.user_id, format('entry %%s (%%s): this debit has %%s of this user', t.seq, t.id,
+                  CASE num_nonnulls(e.id, c.id) WHEN 0 THEN 'no event' ELSE 'two events' END)
              FROM s JOIN credit_transactions t ON t.wallet_id = s.wallet_id AND t.seq > s.after_seq
              LEFT JOIN llm_call_events e ON e.id = t.event_id AND e.user_id = t.user_id
-            WHERE t.kind = 'debit' AND e.id IS NULL""",
+             LEFT JOIN tool_call_events c ON c.id = t.event_id AND c.user_id = t.user_id
+            WHERE t.kind = 'debit' AND num_nonnulls(e.id, c.id) <> 1""",
     ),
     "L4": (
         # The refunds of a debit do not exceed it.
@@ -114,7 +116,7 @@ QUERIES: dict[str, tuple[str, ...]] = {
         """SELECT s.wallet_id, s.user_id, format('limit %%s (%%s a %%s) counts %%s since %%s, its events come to %%s',
                   l.id, l.subject, l.period, l.spent, l.period_start, x.total)
              FROM s JOIN spending_limits l ON l.user_id = s.user_id CROSS JOIN LATERAL (
-                  SELECT COALESCE(SUM(e.credits_charged), 0) AS total FROM llm_call_events e
+                  SELECT COALESCE(SUM(e.credits_charged), 0) AS total FROM charged_events e
                    WHERE e.user_id = l.user_id AND e.created_at >= l.period_start
                      AND e.created_at < (l.period_start AT TIME ZONE l.tz + ('1 ' || l.period)::interval)
                          AT TIME ZONE l.tz

@@ -18,6 +18,7 @@ from billing.invariants.everything_else import check_keys
 from billing.invariants.findings import Checkpoint, Finding, Findings, Head
 from billing.invariants.per_wallet import check_rows
 from billing.invariants.reading import rows, units
+from billing.invariants.tools import check_tools
 from config.core.transactions import snapshot
 
 BATCH_WALLETS = 500
@@ -80,6 +81,7 @@ def check_wallets(
                 check_rows(heads, found)
                 check_chains(heads, found, read=lambda entries: progress(Extent(0, entries)))
                 check_events(heads, found, prices)
+                check_tools(heads, found, prices)
         if not heads:
             return
         last = heads[-1].id

@@ -1,4 +1,4 @@
-"""What calls were charged, counted towards their user's spending limits (L11): in the settling transaction."""
+"""What was charged, counted towards the user's spending limits (L11): in the settling transaction."""
 
 from __future__ import annotations
 
@@ -7,30 +7,20 @@ from datetime import datetime
 
 from django.db import connection
 
-from billing.ledger.limits import is_about, period_of, spent_by
-from billing.ledger.states import MeteredCall, Place, Reference, WalletState
+from billing.ledger.limits import period_of, spent_by, total_about
+from billing.ledger.states import Place, Reference, Share, WalletState
 from billing.locks import read_claims
-from config.core.money import ZERO
 
 
-def count(
-    wallet: WalletState, reference: Reference, *, calls: Sequence[MeteredCall], place: Place, now: datetime
-) -> None:
-    """Add what `calls` were charged to the limits that they are about.
+def count(wallet: WalletState, reference: Reference, *, charges: Sequence[Share], place: Place, now: datetime) -> None:
+    """Add what was charged, for each agent, to the limits that it is about.
 
     Locks:       none; the caller holds the wallet's, under which alone limits are counted.
     Idempotent:  no: once a settlement.
     Keeps:       L11.
     """
     for limit in read_claims(wallet, reference).limits:
-        charged = sum(
-            (
-                call.rated.credits_charged
-                for call in calls
-                if is_about(limit, user_id=wallet.user_id, agent_id=call.agent_id, place=place)
-            ),
-            ZERO,
-        )
+        charged = total_about(limit, charges, user_id=wallet.user_id, place=place)
         if charged > 0:
             begin, _ = period_of(limit.period, limit.tz, now)
             with connection.cursor() as cursor:

@@ -59,7 +59,7 @@ def place_hold(
 
 
 def extend_hold(*, user_id: UUID, reference: Reference, shares: Sequence[Share], enforcement: Enforcement) -> None:
-    """Let an open hold reserve the sum of `shares` in all: what the finished calls cost and what the next one may.
+    """Let an open hold reserve the sum of `shares` in all: what finished calls cost, and the next one or tools may.
 
     It never shrinks.
 

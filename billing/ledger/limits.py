@@ -47,17 +47,18 @@ def ensure_within(
 ) -> None:  # fmt: skip
     """Raises: SpendingLimitReached for the first limit that a hold made of `shares` would pass."""
     for limit in limits:
-        wanted = _reserved(limit, user_id, shares, place)
+        wanted = total_about(limit, shares, user_id=user_id, place=place)
         if wanted == 0:
             continue
         spent = spent_by(limit, now)
-        held = sum((_reserved(limit, user_id, hold.shares, hold.place) for hold in others), ZERO)
+        held = sum((total_about(limit, hold.shares, user_id=user_id, place=hold.place) for hold in others), ZERO)
         if spent + held + wanted > limit.amount:
             _, resets_at = period_of(limit.period, limit.tz, now)
             raise SpendingLimitReached(limit=limit, spent=spent, held=held, required=wanted, resets_at=resets_at)
 
 
-def _reserved(limit: Limit, user_id: UUID, shares: Iterable[Share], place: Place) -> Decimal:
+def total_about(limit: Limit, shares: Iterable[Share], *, user_id: UUID, place: Place) -> Decimal:
+    """What of these shares concerns the limit's subject."""
     return sum(
         (share.amount for share in shares if is_about(limit, user_id=user_id, agent_id=share.agent_id, place=place)),
         ZERO,

@@ -8,10 +8,12 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from pricing.rating import Rated, TokenPools
+from pricing.rating import Rated, RatedTool, TokenPools
 
 Enforcement = Literal["off", "warn", "hard"]
 EntryKind = Literal["grant", "debit", "refund", "adjustment", "expiry", "top_up"]
+# The alias of what no model does: no scoped lot is meant for it.
+NO_MODEL = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of a hold: at most so many credits for calls of this alias, in the name of this agent (if any)."""
+    """A part of a hold: at most so many credits for calls of this alias, in the name of this agent (if any).
+
+    For calls of tools the alias is `NO_MODEL`.
+    """
 
     model_alias: str
     amount: Decimal
@@ -172,6 +177,32 @@ class MeteredCall:
 
 
 @dataclass(frozen=True, slots=True)
+class MeteredTool:
+    """One call of a tool, rated: all that its event needs.
+
+    `asked_by`: the `call_index` of the LLM call that asked for it.
+    """
+
+    event_id: UUID
+    call_index: int
+    asked_by: int
+    tool_name: str
+    arguments_hash: str
+    status: str
+    error_code: str
+    latency_ms: int
+    result_bytes: int
+    called_at: datetime
+    rated: RatedTool
+    room_id: UUID
+    session_id: UUID
+    turn_id: UUID
+    step_id: UUID
+    agent_id: UUID
+    agent_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """What settling did: credits charged (sum of the debits) and the balance after it."""
 
@@ -203,6 +234,7 @@ class Changes:
     """All rows that one ledger transaction writes, gathered for one statement."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
+    tool_events: list[dict[str, Any]] = field(default_factory=list)
     lots_made: list[NewLot] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     allocations: list[Allocation] = field(default_factory=list)

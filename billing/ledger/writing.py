@@ -15,7 +15,17 @@ from django.db import connection
 
 from billing.alerts.crossings import record_crossings
 from billing.ledger.posting import Posting
-from billing.ledger.states import Entry, HoldChange, MeteredCall, NewLot, Place, Reference, Share, WalletState
+from billing.ledger.states import (
+    Entry,
+    HoldChange,
+    MeteredCall,
+    MeteredTool,
+    NewLot,
+    Place,
+    Reference,
+    Share,
+    WalletState,
+)
 from config.core.money import ZERO, ledger_text, usage_text
 
 _WRITE = """
@@ -63,12 +73,27 @@ WITH events AS (
     INSERT INTO credit_allocations (id, entry_id, grant_id, amount)
     SELECT id, entry_id, grant_id, amount
       FROM jsonb_to_recordset(%(allocations)s::jsonb) AS a(id uuid, entry_id uuid, grant_id uuid, amount numeric)
-){hold}
+){tools}{hold}
 UPDATE credit_wallets SET balance = %(balance)s, held = %(held)s, last_seq = %(seq)s, last_hash = %(last_hash)s,
        next_expiry_at = %(next_expiry_at)s, has_scoped_lots = %(has_scoped_lots)s, updated_at = %(now)s
  WHERE id = %(wallet_id)s
 """
 
+# Apart, because most transactions have none, and a statement is planned whole.
+_TOOLS = """, tool_events AS (
+    INSERT INTO tool_call_events (
+        id, user_id, room_id, session_id, turn_id, step_id, agent_id, api_key_id, agent_key, call_index, tool_name,
+        arguments_hash, status, error_code, latency_ms, result_bytes, credits_burned, credits_charged, pricing_version,
+        pricing_revision, called_at, created_at)
+    SELECT id, %(user_id)s, room_id, session_id, turn_id, step_id, agent_id, api_key_id, agent_key, call_index,
+        tool_name, arguments_hash, status, error_code, latency_ms, result_bytes, credits_burned, credits_charged,
+        pricing_version, pricing_revision, called_at, %(now)s
+      FROM jsonb_to_recordset(%(tool_events)s::jsonb) AS c(
+        id uuid, room_id uuid, session_id uuid, turn_id uuid, step_id uuid, agent_id uuid, api_key_id uuid,
+        agent_key text, call_index int, tool_name text, arguments_hash text, status text, error_code text,
+        latency_ms int, result_bytes int, credits_burned numeric, credits_charged numeric, pricing_version text,
+        pricing_revision int, called_at timestamptz)
+)"""
 _OPEN_HOLD = """, hold AS (
     INSERT INTO credit_holds (
         id, user_id, wallet_id, reference_type, reference_id, amount, shares, room_id, api_key_id, status, expires_at,
@@ -93,7 +118,9 @@ def write(posting: Posting) -> None:
     hold = posting.changes.hold
     with connection.cursor() as cursor:
         cursor.execute(
-            _WRITE.replace("{hold}", _CHANGE_HOLD if hold is not None else ""),
+            _WRITE.replace("{hold}", _CHANGE_HOLD if hold is not None else "").replace(
+                "{tools}", _TOOLS if posting.changes.tool_events else ""
+            ),
             {**_rows(posting), **_wallet(posting), **_hold(hold)},
         )
     record_crossings(posting)
@@ -164,6 +191,34 @@ def event_row(
     }
 
 
+def tool_event_row(
+    call: MeteredTool, *, api_key_id: UUID | None, pricing_version: str, pricing_revision: int
+) -> dict[str, Any]:
+    """A tool's call as a row of `tool_call_events`, all but user and time, in JSON's types."""
+    return {
+        "id": str(call.event_id),
+        "room_id": str(call.room_id),
+        "session_id": str(call.session_id),
+        "turn_id": str(call.turn_id),
+        "step_id": str(call.step_id),
+        "agent_id": str(call.agent_id),
+        "api_key_id": _id(api_key_id),
+        "agent_key": call.agent_key,
+        "call_index": call.call_index,
+        "tool_name": call.tool_name,
+        "arguments_hash": call.arguments_hash,
+        "status": call.status,
+        "error_code": call.error_code,
+        "latency_ms": call.latency_ms,
+        "result_bytes": call.result_bytes,
+        "credits_burned": usage_text(call.rated.credits_burned),
+        "credits_charged": ledger_text(call.rated.credits_charged),
+        "pricing_version": pricing_version,
+        "pricing_revision": pricing_revision,
+        "called_at": call.called_at.isoformat(),
+    }
+
+
 def _rows(posting: Posting) -> dict[str, Any]:
     changes = posting.changes
     remaining = {lot.id: lot.remaining for lot in posting.lots}
@@ -179,6 +234,7 @@ def _rows(posting: Posting) -> dict[str, Any]:
     ]
     return {
         "events": json.dumps(changes.events),
+        "tool_events": json.dumps(changes.tool_events),
         "lots_made": json.dumps([_lot(lot, ledger_text(remaining[lot.id])) for lot in changes.lots_made]),
         "lots": json.dumps(touched),
         "entries": json.dumps([_entry(entry) for entry in changes.entries]),

@@ -16,7 +16,7 @@ from billing.ledger.limits import is_about, period_of, spent_by
 from billing.ledger.states import Limit, Reference
 from billing.limits.subjects import is_of_user
 from billing.locks import read_claims, read_holdings, read_wallet
-from billing.models import CreditWallet, LLMCallEvent, SpendingLimit
+from billing.models import ChargedEvent, CreditWallet, SpendingLimit
 from config.core.errors import NotFound, ValidationFailed
 from config.core.ids import uuid7
 from config.core.money import ZERO
@@ -122,7 +122,7 @@ def charged_since(limit: SpendingLimit, start: datetime) -> Decimal:
     """What calls of the limit's subject were charged since then, from the events themselves."""
     about: dict[str, Any] = {"user": {}, "room": {"room_id": limit.subject_id}, "agent": {"agent_id": limit.subject_id},
                              "api_key": {"api_key_id": limit.subject_id}}[limit.subject]  # fmt: skip
-    events = LLMCallEvent.objects.filter(Q(**about), user_id=limit.user_id, created_at__gte=start)
+    events = ChargedEvent.objects.filter(Q(**about), user_id=limit.user_id, created_at__gte=start)
     return events.aggregate(sum=Sum("credits_charged"))["sum"] or ZERO
 
 

@@ -11,7 +11,7 @@ from billing.models.checks import LedgerAnchor, LedgerCheck, LedgerCheckpoint
 from billing.models.costs import CostDay, CostFinding
 from billing.models.enforcement import Enforcement, EnforcementOverride, ShadowRefusal, UserEnforcement
 from billing.models.entries import CreditAllocation, CreditTransaction
-from billing.models.events import LLMCallEvent
+from billing.models.events import ChargedEvent, LLMCallEvent, ToolCallEvent
 from billing.models.holds import CreditHold
 from billing.models.limits import SpendingLimit
 from billing.models.wallets import CreditGrant, CreditWallet
@@ -20,6 +20,7 @@ __all__ = [
     "Alert",
     "AlertDelivery",
     "AlertPreference",
+    "ChargedEvent",
     "CostDay",
     "CostFinding",
     "CreditAllocation",
@@ -35,6 +36,7 @@ __all__ = [
     "LedgerCheckpoint",
     "ShadowRefusal",
     "SpendingLimit",
+    "ToolCallEvent",
     "UserEnforcement",
     "WebhookEndpoint",
 ]

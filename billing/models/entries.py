@@ -6,7 +6,6 @@ from django.db import models
 from django.db.models import Q
 
 from billing import triggers
-from billing.models.events import LLMCallEvent
 from billing.models.fields import LARGEST, credits_field
 from billing.models.wallets import CreditGrant, CreditWallet
 from config.core.ids import uuid7
@@ -32,7 +31,8 @@ class CreditTransaction(models.Model):
     balance_after = credits_field()
     reference_type = models.CharField(max_length=32)
     reference_id = models.UUIDField(null=True)
-    event = models.OneToOneField(LLMCallEvent, on_delete=models.PROTECT, related_name="+", null=True)
+    # What was called: a row of `llm_call_events` or of `tool_call_events`, as a trigger sees to.
+    event_id = models.UUIDField(null=True, unique=True)
     grant = models.ForeignKey(CreditGrant, on_delete=models.PROTECT, related_name="+", null=True, db_index=False)
     idempotency_key = models.CharField(max_length=255, null=True)
     reason = models.TextField(default="", blank=True)
@@ -52,7 +52,7 @@ class CreditTransaction(models.Model):
                 name="entry_sign_fits_kind",
             ),
             models.CheckConstraint(
-                condition=Q(kind="debit", event__isnull=False) | ~Q(kind="debit") & Q(event__isnull=True),
+                condition=Q(kind="debit", event_id__isnull=False) | ~Q(kind="debit") & Q(event_id__isnull=True),
                 name="entry_debit_has_event",
             ),
         ]
@@ -64,6 +64,7 @@ class CreditTransaction(models.Model):
             triggers.append_only(),
             triggers.never_truncated(),
             triggers.entry_continues_the_wallet(),
+            triggers.debit_has_its_event(),
             triggers.refund_within_debit(),
         ]
 

@@ -10,6 +10,7 @@ from django.db.models import Q
 from billing import triggers
 from billing.models.fields import LARGEST, credits_field, usd_field
 from config.core.ids import uuid7
+from pricing.rating import LARGEST_CHARGE
 
 
 class LLMCallEvent(models.Model):
@@ -125,7 +126,97 @@ class LLMCallEvent(models.Model):
             models.Index(fields=["user_id", "created_at"], name="event_user_created"),
             models.Index(fields=["created_at"], name="event_created"),
         ]
-        triggers = [triggers.append_only(), triggers.never_truncated(), triggers.event_has_its_debit()]
+        triggers = [
+            triggers.append_only(),
+            triggers.never_truncated(),
+            triggers.event_has_its_debit(other="tool_call_events"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.model_alias} {self.credits_charged}"
+
+
+class ToolCallEvent(models.Model):
+    """One call of a tool that a model asked for: how it ended, and what it cost. Append-only, but for its words.
+
+    What the tool gave is in the journal of its turn, and its arguments are here as a hash alone.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user_id = models.UUIDField()
+    room_id = models.UUIDField()
+    session_id = models.UUIDField()
+    turn_id = models.UUIDField()
+    step_id = models.UUIDField()
+    agent_id = models.UUIDField()
+    api_key_id = models.UUIDField(null=True)
+    agent_key = models.CharField(max_length=32)
+    # Counts those of the turn from 1.
+    call_index = models.IntegerField()
+    # As the model wrote it: a tool that does not exist has a row, too.
+    tool_name = models.CharField(max_length=64)
+    arguments_hash = models.CharField(max_length=64)
+    status = models.CharField(max_length=16)
+    error_code = models.CharField(max_length=64, default="", blank=True)
+    latency_ms = models.IntegerField()
+    result_bytes = models.IntegerField()
+    # The price of its tool if it ran and succeeded, else 0; at 4 places for showing, at 8 what its debit must be.
+    credits_burned = models.DecimalField(max_digits=20, decimal_places=4)
+    credits_charged = credits_field(default=0, db_default=0)
+    pricing_version = models.CharField(max_length=64)
+    pricing_revision = models.IntegerField()
+    called_at = models.DateTimeField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "tool_call_events"
+        constraints = [
+            models.UniqueConstraint(fields=["turn_id", "call_index"], name="tool_call_once_per_turn"),
+            models.CheckConstraint(
+                condition=Q(credits_charged__range=(0, LARGEST_CHARGE)) & Q(credits_burned__range=(0, LARGEST_CHARGE)),
+                name="tool_call_never_negative",
+            ),
+        ]
+        indexes = [models.Index(fields=["user_id", "created_at"], name="tool_calls_by_user")]
+        triggers = [
+            triggers.append_only_but_for_words(),
+            triggers.never_truncated(),
+            triggers.event_has_its_debit(other="llm_call_events"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tool_name} {self.credits_charged}"
+
+
+class ChargedEvent(models.Model):
+    """A view: every LLM call, and every tool call that cost something, as usage counts them.
+
+    A tool call has no alias and no tokens; its purpose is `tool`.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    user_id = models.UUIDField()
+    room_id = models.UUIDField(null=True)
+    session_id = models.UUIDField(null=True)
+    turn_id = models.UUIDField(null=True)
+    agent_id = models.UUIDField(null=True)
+    api_key_id = models.UUIDField(null=True)
+    purpose = models.CharField(max_length=16)
+    model_alias = models.CharField(max_length=64)
+    input_tokens_fresh = models.BigIntegerField()
+    input_tokens_cached = models.BigIntegerField()
+    input_tokens_cache_write = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    oe_tokens_computed = models.DecimalField(max_digits=20, decimal_places=4)
+    credits_burned = models.DecimalField(max_digits=20, decimal_places=4)
+    credits_charged = credits_field()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        managed = False
+        db_table = "charged_events"
+        # Nothing to look at in the admin: its rows are there already.
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.purpose} {self.credits_charged}"

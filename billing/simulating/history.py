@@ -8,21 +8,31 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from billing.invariants.reading import rows
-from billing.models import LLMCallEvent
+from billing.models import LLMCallEvent, ToolCallEvent
 from pricing.rating import TokenPools
 
 # All events of a piece of work (a turn, or a direct call) are written at one time, so they come one after another. What
 # the wallet held before a debit is exact, whatever else the settling transaction posted.
 _CALLS = """
-SELECT COALESCE(e.turn_id, e.id), e.user_id, e.model_alias, e.input_tokens_fresh, e.input_tokens_cached,
-       e.input_tokens_cache_write, e.output_tokens, e.credits_charged, t.balance_after - t.amount
-  FROM llm_call_events e LEFT JOIN credit_transactions t ON t.event_id = e.id AND t.kind = 'debit'
- WHERE e.created_at >= %(start)s AND e.created_at < %(end)s
- ORDER BY e.created_at, 1, e.call_index"""
+SELECT c.work_id, c.user_id, c.model_alias, c.tool_name, c.fresh, c.cached, c.written, c.output, c.credits_charged,
+       t.balance_after - t.amount
+  FROM (SELECT COALESCE(e.turn_id, e.id) AS work_id, e.id, e.user_id, e.model_alias, '' AS tool_name,
+               e.input_tokens_fresh AS fresh, e.input_tokens_cached AS cached, e.input_tokens_cache_write AS written,
+               e.output_tokens AS output, e.credits_charged, e.created_at
+          FROM llm_call_events e WHERE e.created_at >= %(start)s AND e.created_at < %(end)s
+         UNION ALL
+        SELECT e.turn_id, e.id, e.user_id, '', e.tool_name, 0, 0, 0, 0, e.credits_charged, e.created_at
+          FROM tool_call_events e
+         WHERE e.status = 'success' AND e.created_at >= %(start)s AND e.created_at < %(end)s) c
+  LEFT JOIN credit_transactions t ON t.event_id = c.id AND t.kind = 'debit'
+ ORDER BY c.created_at, c.work_id"""
 
 
 class PastCall(NamedTuple):
-    """One call as it was billed. `balance_before`: the wallet's at its debit; None for a call that cost nothing."""
+    """One call as it was billed: of a model, or, where it has a `tool_name`, of a tool that did what it was asked for.
+
+    `balance_before`: the wallet's at its debit; None for a call that cost nothing.
+    """
 
     work_id: str
     user_id: str
@@ -30,17 +40,21 @@ class PastCall(NamedTuple):
     pools: TokenPools
     credits_charged: Decimal
     balance_before: Decimal | None
+    tool_name: str = ""
 
 
 def count_calls(*, start: datetime, end: datetime) -> int:
-    return LLMCallEvent.objects.filter(created_at__gte=start, created_at__lt=end).count()
+    within = {"created_at__gte": start, "created_at__lt": end}
+    return (
+        LLMCallEvent.objects.filter(**within).count() + ToolCallEvent.objects.filter(**within, status="success").count()
+    )
 
 
 def read_calls(*, start: datetime, end: datetime) -> Iterator[PastCall]:
     """Calls settled in [start, end), by piece of work."""
-    for work, user, alias, fresh, cached, written, output, charged, before in rows(
+    for work, user, alias, tool, fresh, cached, written, output, charged, before in rows(
         _CALLS, {"start": start, "end": end}
     ):
         pools = TokenPools(int(fresh), int(cached), int(written), int(output))
         balance = None if before is None else Decimal(before)
-        yield PastCall(work, user, alias, pools, Decimal(charged), balance)
+        yield PastCall(work, user, alias, pools, Decimal(charged), balance, tool)

@@ -13,7 +13,7 @@ from billing.simulating.history import PastCall
 from config.core.money import ZERO
 from pricing.comparing import percent
 from pricing.price_book import PriceBook
-from pricing.rating import rate
+from pricing.rating import TOOL_SUCCESS, Rated, RatedTool, rate, rate_tool
 
 
 @dataclass(slots=True)
@@ -90,19 +90,31 @@ class Tally:
         if call.work_id != self._work.work_id:
             self.finish()
             self._work = _Work(call.work_id, call.user_id)
-        price = self._book.find(call.model_alias)
-        if price is None:
+        rated = self._rated(call)
+        if rated is None:
             self._work.is_priced = False
             self.without_price[call.model_alias].add(call.credits_charged, ZERO)
             return
-        rated = rate(call.pools, multiplier=price.multiplier, weights=self._book.weights)
-        self.by_alias[call.model_alias].add(call.credits_charged, rated.credits_charged)
+        if not call.tool_name:
+            self.by_alias[call.model_alias].add(call.credits_charged, rated.credits_charged)
+        elif call.credits_charged or rated.credits_charged:
+            self.by_alias[f"tool {call.tool_name}"].add(call.credits_charged, rated.credits_charged)
+        else:
+            # Free then and free now.
+            return
         self._work.sums.add(call.credits_charged, rated.credits_charged)
         # Debits only take away, so what there was before the first of them is the most.
         if call.balance_before is not None and (
             self._work.balance_before is None or call.balance_before > self._work.balance_before
         ):
             self._work.balance_before = call.balance_before
+
+    def _rated(self, call: PastCall) -> Rated | RatedTool | None:
+        """None for a call whose alias the book lacks."""
+        if call.tool_name:
+            return rate_tool(status=TOOL_SUCCESS, credits_per_call=self._book.tool_price(call.tool_name))
+        price = self._book.find(call.model_alias)
+        return price and rate(call.pools, multiplier=price.multiplier, weights=self._book.weights)
 
     def finish(self) -> None:
         """Count and judge the piece of work whose calls have all come. Once."""

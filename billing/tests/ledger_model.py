@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 # Of the seeded price version, in tenths.
 MULTIPLIERS = {"deepseek": 5, "gpt-4o-mini": 10, "gpt-4o": 20}
 CREDIT = 10**8
+# The alias of what no model does, and what a tool's call costs that succeeded.
+TOOL = ""
+TOOL_PRICE = 37_000_000
 
 
 class Refused(Exception):
@@ -20,7 +23,9 @@ class Refused(Exception):
 
 
 def price(alias: str, output_tokens: int) -> int:
-    """10,000 output tokens at 1.0 are one credit."""
+    """10,000 output tokens at 1.0 are one credit. A tool has no tokens: 0 stands for one that failed."""
+    if alias == TOOL:
+        return TOOL_PRICE if output_tokens else 0
     return output_tokens * MULTIPLIERS[alias] * 1_000
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from billing import ledger
-from billing.ledger import MeteredCall, Place, Reference, Settlement, Share
+from billing.ledger import MeteredCall, MeteredTool, Place, Reference, Settlement, Share
 from config.core.ids import uuid7
 from pricing import cache
-from pricing.rating import TokenPools, rate
+from pricing.rating import TokenPools, rate, rate_tool
 
 
 def credits(text: str) -> Decimal:
@@ -63,6 +63,33 @@ def make_call(
     return MeteredCall(**(values | fields))
 
 
+def make_tool(
+    name: str = "search", status: str = "success", *, call_index: int = 1, asked_by: int = 1,
+    turn_id: UUID | None = None, **fields: Any,
+) -> MeteredTool:  # fmt: skip
+    """A call of a tool, rated at the active price, that the `asked_by`th LLM call of the turn asked for."""
+    values: dict[str, Any] = {
+        "event_id": uuid7(),
+        "call_index": call_index,
+        "asked_by": asked_by,
+        "tool_name": name,
+        "arguments_hash": "0" * 64,
+        "status": status,
+        "error_code": "",
+        "latency_ms": 1,
+        "result_bytes": 1,
+        "called_at": datetime.now(UTC),
+        "rated": rate_tool(status=status, credits_per_call=cache.current().tool_price(name)),
+        "room_id": uuid7(),
+        "session_id": uuid7(),
+        "turn_id": turn_id or uuid7(),
+        "step_id": uuid7(),
+        "agent_id": uuid7(),
+        "agent_key": "ann",
+    }
+    return MeteredTool(**(values | fields))
+
+
 def share(amount: str, alias: str = "gpt-4o-mini", agent_id: UUID | None = None) -> Share:
     return Share(alias, credits(amount), agent_id)
 
@@ -77,10 +104,11 @@ def make_hold(
     return reference
 
 
-def settle(user_id: UUID, reference: Reference, *calls: MeteredCall) -> Settlement:
+def settle(user_id: UUID, reference: Reference, *items: MeteredCall | MeteredTool) -> Settlement:
     book = cache.current()
     return ledger.settle(
-        user_id=user_id, reference=reference, calls=calls, pricing_version=book.pricing_version,
+        user_id=user_id, reference=reference, calls=[item for item in items if isinstance(item, MeteredCall)],
+        tools=[item for item in items if isinstance(item, MeteredTool)], pricing_version=book.pricing_version,
         pricing_revision=book.revision,
     )  # fmt: skip
 

@@ -11,7 +11,11 @@ from pricing.tests.makers import SEED, make_staff
 from users.models import User
 
 VERSIONS = "/admin/pricing/pricingversion/"
-ALL = [f"{act}_{model}" for act in ("add", "change", "delete", "view") for model in ("pricingversion", "modelpricing")]
+ALL = [
+    f"{act}_{model}"
+    for act in ("add", "change", "delete", "view")
+    for model in ("pricingversion", "modelpricing", "toolpricing")
+]
 
 
 def make_editor() -> User:

@@ -11,8 +11,9 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from pricing import drafting, lifecycle, services
-from pricing.models import ModelPricing, PricingRevision, PricingVersion
+from pricing import cache, drafting, lifecycle, services
+from pricing.models import ModelPricing, PricingRevision, PricingVersion, ToolPricing
+from pricing.services import put_tool
 from users.models import User
 from users.tests.makers import make_token, make_user
 
@@ -52,6 +53,16 @@ def add_price(version: PricingVersion, model_alias: str = "gpt-4o", **fields: An
     return ModelPricing.objects.create(version=version, model_alias=model_alias, **values)
 
 
+def price_tool(tool_name: str = "search", credits_per_call: str = "0.01", *, version: str = SEED) -> ToolPricing:
+    """Through the service, as staff do it: a recorded revision."""
+    row, _ = put_tool(
+        pricing_version=version, tool_name=tool_name, credits_per_call=Decimal(credits_per_call), actor="test"
+    )
+    # What a commit does, which most tests never come to.
+    cache.latest()
+    return row
+
+
 def retire(version: PricingVersion) -> PricingVersion:
     """A draft that goes to retired at once: history, without a second version ever being active."""
     PricingVersion.objects.filter(pk=version.pk).update(status="retired")
@@ -64,6 +75,7 @@ def stored() -> dict[str, Any]:
     return {
         "versions": list(PricingVersion.objects.order_by("id").values()),
         "prices": list(ModelPricing.objects.order_by("id").values()),
+        "tools": list(ToolPricing.objects.order_by("id").values()),
         "revisions": list(PricingRevision.objects.order_by("id").values()),
     }
 

@@ -9,6 +9,7 @@ from sessions_app.chat.screen import BOLD, DIM, RED, Palette, Screen
 BILL_COLUMNS = (
     "#", "agent", "purpose", "model", "fresh", "cache-write", "cached", "output", "OE tokens", "multiplier", "credits",
 )  # fmt: skip
+TOOL_COLUMNS = ("#", "agent", "tool", "status", "credits")
 USAGE_COLUMNS = ("model", "calls", "fresh", "cached", "output", "OE tokens", "credits")
 CONTEXT_COLUMNS = ("step", "purpose", "model", "may read", "read", "tokens", "cut", "tokens cut", "notes tokens")
 
@@ -34,6 +35,12 @@ def bill(screen: Screen, shown: dict[str, Any]) -> None:
     screen.table(BILL_COLUMNS, rows, left={"agent", "purpose", "model"})
     for call in shown["calls"]:
         screen.note(f"  {call['call_index']}: {call['formula']}")
+    tools = [
+        [tool["call_index"], tool["agent_key"], tool["tool_name"], tool["status"], tool["credits_charged"]]
+        for tool in shown["tool_calls"]
+    ]
+    if tools:
+        screen.table(TOOL_COLUMNS, tools, left={"agent", "tool", "status"})
     screen.line(
         (f"Charged {shown['credits_charged']} credits", BOLD),
         f" at prices {shown['pricing_version']}, revision {shown['pricing_revision']}",

@@ -114,7 +114,10 @@ class TurnView:
         self._screen.note(f"  → {data['tool_name']} {arguments}")
 
     def _tool_finished(self, data: dict[str, Any]) -> None:
-        self._screen.note(f"  ← {data['tool_name']} · {data['status']} · {data['latency_ms']} ms")
+        charged = Decimal(data.get("credits_charged", 0))
+        self.charged += charged
+        cost = f" · {charged:f} credits" if charged else ""
+        self._screen.note(f"  ← {data['tool_name']} · {data['status']} · {data['latency_ms']} ms{cost}")
 
     def _agent_finished(self, data: dict[str, Any]) -> None:
         usage = data["usage"]

@@ -12,6 +12,7 @@ from sessions_app.tools.using import Outcome
 def encode(outcome: Outcome) -> dict[str, Any]:
     """Plain JSON, for `turn_steps.context`. The result is kept for the agent's next turns."""
     return {
+        "event_id": str(outcome.id),
         "tool_name": outcome.call.name,
         "arguments": outcome.call.arguments,
         "arguments_hash": outcome.arguments_hash,

@@ -15,10 +15,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import structlog
 from pydantic import ValidationError
 
+from config.core.ids import uuid7
 from config.core.transactions import DATABASE_ERRORS
 from sessions_app.llm.text import clean
 from sessions_app.llm.types import ToolCall
@@ -41,7 +43,10 @@ _STATUS: dict[str, Status] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one call. `content` is what the model reads, `code` says why where it is no success."""
+    """What became of one call. `content` is what the model reads, `code` says why where it is no success.
+
+    `id` will be its event's.
+    """
 
     call: ToolCall
     status: Status
@@ -49,6 +54,7 @@ class Outcome:
     code: str = ""
     latency_ms: int = 0
     called_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    id: UUID = field(default_factory=uuid7)
 
     @property
     def arguments_hash(self) -> str:
@@ -93,6 +99,26 @@ class ToolUse:
             or self._room.left_bytes < limits.LEAST_RESULT_BYTES
             or self._left_s() <= 0
         )
+
+    def to_run(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
+        """Those that `answer` may run: neither refused, nor answered from memory, nor no tool of this agent's."""
+        asked, made, found = self._asked.copy(), self._calls, []
+        for call in calls:
+            key = _key(call)
+            asked[key] += 1
+            if _why_not(made, asked[key]) is None:
+                made += 1
+                if call.name in self._offered and key not in self._known:
+                    found.append(call)
+        return found
+
+    def refuse(self, calls: Sequence[ToolCall], *, code: str) -> None:
+        """Run none of them: they cannot be paid. One outcome a call in `last`, as from `answer`."""
+        for call in calls:
+            self._told(call)
+        self.last = [Outcome(call, "refused", _NOT_NOW, code) for call in calls]
+        for outcome in self.last:
+            self._note(outcome)
 
     async def answer(self, calls: Sequence[ToolCall], *, room_bytes: int) -> None:
         """One outcome a call, in their order, in `last`. `room_bytes`: what the model's context has left for all.
@@ -144,11 +170,8 @@ class ToolUse:
         """Calls that are not looked at: too many of them, and the same one a third time."""
         key = _key(call)
         self._asked[key] += 1
-        if self._calls >= limits.CALLS:
-            return Outcome(call, "refused", f"No further calls are possible. {_ENOUGH}", "too_many_calls")
-        if self._asked[key] > 2:
-            return Outcome(call, "refused", f"You asked for this twice. {_ENOUGH}", "repeated_call")
-        return None
+        why = _why_not(self._calls, self._asked[key])
+        return None if why is None else Outcome(call, "refused", *why)
 
     async def _one(self, call: ToolCall, scope: Scope, permit: Permit | None) -> Outcome:
         called_at, started_at = datetime.now(UTC), time.perf_counter()
@@ -222,6 +245,15 @@ def canonical(arguments: str) -> str:
         return json.dumps(json.loads(arguments or "{}"), sort_keys=True, separators=(",", ":"))
     except (ValueError, RecursionError):
         return arguments
+
+
+def _why_not(made: int, asked: int) -> tuple[str, str] | None:
+    """Why a call is not looked at that comes after `made` others, for the `asked`th time: what is told, and a code."""
+    if made >= limits.CALLS:
+        return f"No further calls are possible. {_ENOUGH}", "too_many_calls"
+    if asked > 2:
+        return f"You asked for this twice. {_ENOUGH}", "repeated_call"
+    return None
 
 
 def _key(call: ToolCall) -> str:

@@ -1,16 +1,19 @@
-"""One model call of a running turn: journal and hold before it, meter and events around it."""
+"""One model call of a running turn: journal and hold before it, meter and events around it. And holds for tools."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import structlog
 
 from billing import ledger
 from billing.errors import HoldClosed, InsufficientCredits, SpendingLimitReached
-from billing.ledger import MeteredCall, Share
+from billing.ledger import NO_MODEL, MeteredCall, Share
+from billing.ledger.states import Enforcement
 from config.core.money import ledger_text, usage_text
 from config.core.transactions import joined_atomic, patiently, retrying
 from pricing.price_book import ModelPrice
@@ -89,7 +92,7 @@ class Caller:
             step = self.meter.begin(option.speaker, purpose=option.purpose, context=option.context)
             # The first step was journaled, and held for, by opening.
             if (is_first and self._held is not None and needed <= self._held) or await self._reserve(
-                Share(price.model_alias, needed, option.speaker.agent_id), purpose=option.purpose
+                Share(price.model_alias, needed, option.speaker.agent_id), enforcement=self._enforcement(option.purpose)
             ):
                 return await self._made(step, price, option)
             self.meter.forget(step)
@@ -100,8 +103,21 @@ class Caller:
         self.report.warnings.append(Warning(code, detail))
         self.events.emit("warning", {"code": code, "detail": detail})
 
+    async def hold_for_tools(
+        self, cost: Decimal, *, agent_id: UUID
+    ) -> InsufficientCredits | SpendingLimitReached | None:
+        """Before tools run, which may take long: journal what has finished, and hold what they may cost, in credits.
+
+        Why the wallet or a limit does not allow it; None where it does. Raises: TurnLost.
+        """
+        if cost == 0:
+            await self.journal()
+            return None
+        enforcement = self.turn.prepared.enforcement
+        return None if await self._reserve(Share(NO_MODEL, cost, agent_id), enforcement=enforcement) else self.refusal
+
     async def journal(self) -> None:
-        """Journal what has finished: before tools run, for they may take long. Raises: TurnLost."""
+        """Journal what has finished. Raises: TurnLost."""
         steps = self.meter.unjournaled()
 
         def unit() -> bool:
@@ -112,14 +128,15 @@ class Caller:
             raise TurnLost
         self.meter.journaled(steps)
 
-    async def _reserve(self, next_call: Share, *, purpose: Purpose) -> bool:
+    def _enforcement(self, purpose: Purpose) -> Enforcement:
+        enforcement = self.turn.prepared.enforcement
+        # Notes and titles are left out where they cannot be paid: no turn would have ended for them.
+        return "off" if enforcement == "warn" and purpose == "summary" else enforcement
+
+    async def _reserve(self, next_share: Share, *, enforcement: Enforcement) -> bool:
         """Journal what has finished and what begins, and extend the hold to cover it: one small transaction."""
         steps = self.meter.unjournaled()
-        shares = [*self.meter.charged(), next_call]
-        enforcement = self.turn.prepared.enforcement
-        if enforcement == "warn" and purpose == "summary":
-            # Notes and titles are left out where they cannot be paid: no turn would have ended for them.
-            enforcement = "off"
+        shares = [*self.meter.charged(), next_share]
 
         def unit() -> None:
             with joined_atomic():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
@@ -40,24 +40,6 @@ class SummaryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCallRow:
-    """A call of a tool that the model call of this step asked for. `call_index` counts those of the turn from 1."""
-
-    id: UUID
-    step_id: UUID
-    agent_id: UUID
-    agent_key: str
-    call_index: int
-    tool_name: str
-    arguments_hash: str
-    status: str
-    error_code: str
-    latency_ms: int
-    result_bytes: int
-    called_at: str
-
-
-@dataclass(frozen=True, slots=True)
 class TurnEnd:
     """How a turn ended, as its row will say it. `title`: for a session that has none yet; empty for none."""
 
@@ -79,7 +61,6 @@ class Conclusion:
     answers: list[Answer]
     summary: SummaryRow | None = None
     audit: dict[str, Any] | None = None
-    tool_calls: list[ToolCallRow] = field(default_factory=list)
 
 
 _END = f"""
@@ -100,15 +81,6 @@ WITH turn AS (
     SELECT a.id, t.session_id, t.id, 'assistant', a.agent_id, a.agent_key, a.agent_name, a.content
       FROM turn t, jsonb_to_recordset(%(answers)s::jsonb) AS a(
            id uuid, agent_id uuid, agent_key text, agent_name text, content text)
-), tool_calls AS (
-    INSERT INTO tool_call_events (
-        id, turn_id, session_id, room_id, user_id, step_id, agent_id, agent_key, call_index, tool_name, arguments_hash,
-        status, error_code, latency_ms, result_bytes, called_at)
-    SELECT c.id, t.id, t.session_id, t.room_id, t.user_id, c.step_id, c.agent_id, c.agent_key, c.call_index,
-           c.tool_name, c.arguments_hash, c.status, c.error_code, c.latency_ms, c.result_bytes, c.called_at
-      FROM turn t, jsonb_to_recordset(%(tool_calls)s::jsonb) AS c(
-           id uuid, step_id uuid, agent_id uuid, agent_key text, call_index int, tool_name text, arguments_hash text,
-           status text, error_code text, latency_ms int, result_bytes int, called_at timestamptz)
 ), titled AS (
     UPDATE sessions s SET title = %(title)s FROM turn t
      WHERE s.id = t.session_id AND s.title = '' AND %(title)s <> ''
@@ -152,7 +124,6 @@ def end(*, turn_id: UUID, claim: UUID, conclusion: Conclusion, steps: Sequence[S
         "warnings": json.dumps(outcome.warnings),
         "error_members": None if outcome.error_members is None else json.dumps(outcome.error_members),
         "answers": json.dumps([asdict(answer) for answer in conclusion.answers], default=str),
-        "tool_calls": json.dumps([asdict(call) for call in conclusion.tool_calls], default=str),
         "summaries": json.dumps([_summary(summary)] if summary else [], default=str),
         "audits": json.dumps([audit] if audit else [], default=str),
     }

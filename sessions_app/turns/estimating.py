@@ -109,8 +109,14 @@ def _call(request: TurnRequest, prepared: Prepared, ask: Ask, heard: int) -> tup
             # Each further step may read all that tools may say and all that was written to ask for it.
             fuller = max(read, min(read + heard + _TOOL_TOKENS, budget))
             cost += (limits.MODEL_STEPS - 1) * most(fuller, written, price, prepared.book)
+            cost += limits.CALLS * _dearest_tool(prepared, ask)
         costs.append(cost)
     return max(costs), output_tokens
+
+
+def _dearest_tool(prepared: Prepared, ask: Ask) -> Decimal:
+    names = prepared.plan.toolkits[ask.speaker.agent_key].names
+    return max((prepared.book.tool_price(name) for name in names), default=ZERO)
 
 
 def _notes_read(prepared: Prepared) -> int:

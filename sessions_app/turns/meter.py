@@ -1,22 +1,21 @@
 """A turn's meter.
 
-Every call that the gateway makes is counted here, rated at the pinned price. No database, no waiting.
+Every call that the gateway makes, and every call of a tool, is counted here, rated at the pinned price. No database, no
+waiting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from billing.ledger import MeteredCall, Share
+from billing.ledger import NO_MODEL, MeteredCall, MeteredTool, Share, in_order
 from config.core.ids import uuid7
-from config.core.money import ZERO
 from pricing.price_book import ModelPrice, PriceBook
-from pricing.rating import LARGEST_CHARGE, TokenPools, Weights, rate
+from pricing.rating import LARGEST_CHARGE, TokenPools, Weights, rate, rate_tool
 from sessions_app.llm.types import ChatResult
 from sessions_app.tools.traces import encode
 from sessions_app.tools.using import Outcome
@@ -80,12 +79,46 @@ class Meter:
         self._journaled: dict[UUID, tuple[str, bool]] = {}
 
     def charged(self) -> list[Share]:
-        """What the finished calls cost, by alias and agent."""
-        sums: dict[tuple[str, UUID | None], Decimal] = {}
-        for call in self.calls:
-            key = (call.model_alias, call.agent_id)
-            sums[key] = sums.get(key, ZERO) + call.rated.credits_charged
-        return [Share(alias, amount, agent_id) for (alias, agent_id), amount in sums.items() if amount > 0]
+        """What has finished costs, calls of models and of tools, by alias and agent.
+
+        In the order in which it will be billed, so that scoped lots pay for what the gate has let them pay for.
+        """
+        shares: list[Share] = []
+        for item in in_order(self.calls, self.tools()):
+            alias = NO_MODEL if isinstance(item, MeteredTool) else item.model_alias
+            share = Share(alias, item.rated.credits_charged, item.agent_id)
+            if shares and (shares[-1].model_alias, shares[-1].agent_id) == (alias, item.agent_id):
+                shares[-1] = replace(share, amount=shares[-1].amount + share.amount)
+            elif share.amount > 0:
+                shares.append(share)
+        return shares
+
+    def tools(self) -> list[MeteredTool]:
+        """The tool calls so far in their order, rated at the pinned price: from the steps, as the journal has them."""
+        told = [(step, tool) for step in self.steps for tool in (step.context or {}).get("tools", ())]
+        return [self._tool(step, tool, index) for index, (step, tool) in enumerate(told, start=1)]
+
+    def _tool(self, step: StepRow, tool: Mapping[str, Any], index: int) -> MeteredTool:
+        price = self.book.tool_price(tool["tool_name"])
+        return MeteredTool(
+            event_id=UUID(tool["event_id"]),
+            call_index=index,
+            asked_by=step.step_index,
+            tool_name=tool["tool_name"],
+            arguments_hash=tool["arguments_hash"],
+            status=tool["status"],
+            error_code=tool["code"],
+            latency_ms=tool["latency_ms"],
+            result_bytes=tool["result_bytes"],
+            called_at=datetime.fromisoformat(tool["called_at"]),
+            rated=rate_tool(status=tool["status"], credits_per_call=price),
+            room_id=self.ids.room_id,
+            session_id=self.ids.session_id,
+            turn_id=self.ids.turn_id,
+            step_id=step.id,
+            agent_id=step.speaker.agent_id,
+            agent_key=step.speaker.agent_key,
+        )
 
     def begin(self, speaker: Speaker, *, purpose: str, context: dict[str, Any] | None = None) -> StepRow:
         index = len(self.steps) + 1

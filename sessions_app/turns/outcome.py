@@ -10,7 +10,7 @@ from uuid import UUID
 from config.core.ids import uuid7
 from sessions_app.context import summarising
 from sessions_app.context.auditing import audit_of
-from sessions_app.turns.ending_rows import Answer, Conclusion, SummaryRow, ToolCallRow, TurnEnd
+from sessions_app.turns.ending_rows import Answer, Conclusion, SummaryRow, TurnEnd
 from sessions_app.turns.planning import Warning
 from sessions_app.turns.rows import StepRow
 
@@ -96,25 +96,11 @@ def conclude(*, steps: Sequence[StepRow], report: RunReport, summary_plan: Mappi
         summarised_tokens=int(summary_plan["read_tokens"]) if summary_plan and not fallback_reason else 0,
         fallback_reason=fallback_reason,
     )
-    return Conclusion(end, answers, summary, audit, tool_calls_of(steps))
+    return Conclusion(end, answers, summary, audit)
 
 
 def _without_tools(context: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in context.items() if name != "tools"}
-
-
-def tool_calls_of(steps: Sequence[StepRow]) -> list[ToolCallRow]:
-    """The tool calls of a turn in their order, from its steps: a turn that was recovered has them, too."""
-    calls = [(step, tool) for step in steps for tool in (step.context or {}).get("tools", ())]
-    return [
-        ToolCallRow(
-            id=uuid7(), step_id=step.id, agent_id=step.speaker.agent_id, agent_key=step.speaker.agent_key,
-            call_index=index, tool_name=tool["tool_name"], arguments_hash=tool["arguments_hash"],
-            status=tool["status"], error_code=tool["code"], latency_ms=tool["latency_ms"],
-            result_bytes=tool["result_bytes"], called_at=tool["called_at"],
-        )
-        for index, (step, tool) in enumerate(calls, start=1)
-    ]  # fmt: skip
 
 
 def _answer(step: StepRow) -> Answer:

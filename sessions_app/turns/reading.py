@@ -11,11 +11,11 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from billing import reports
 from config.core.errors import NotFound
-from config.core.money import ZERO, ledger_text, usage_text
+from config.core.money import ledger_text, usage_text
 from pricing.history import book_at
 from pricing.rating import Weights
 from sessions_app.errors import TurnFailed
-from sessions_app.models import Message, Session, ToolCallEvent, Turn, TurnStep
+from sessions_app.models import Message, Session, Turn, TurnStep
 
 _NO_USAGE = reports.TurnUsage()
 
@@ -123,12 +123,16 @@ def describe_message(message: Message) -> dict[str, Any]:
 
 
 def bill(turn: Turn) -> dict[str, Any]:
-    """The itemised bill: one line per LLM call, with the formula filled in, in numbers that can be added up again."""
+    """The itemised bill, in numbers that can be added up again: one line per LLM call, with the formula filled in, and
+    one per tool call.
+    """
     weights = book_at(turn.pricing_version, turn.pricing_revision).weights
     names: dict[UUID | None, tuple[str, str]] = {
         step.id: (step.agent_key, step.agent_name) for step in TurnStep.objects.filter(turn_id=turn.id).defer("context")
     }
     calls = reports.calls_of_turn(turn_id=turn.id)
+    tools = reports.tool_calls_of_turn(turn_id=turn.id)
+    usage = reports.usage_of_turns([turn.id]).get(turn.id, _NO_USAGE)
     balance = reports.balances_after(reference_type="turn", reference_ids=[turn.id]).get(turn.id)
     return {
         "turn_id": turn.id,
@@ -143,17 +147,15 @@ def bill(turn: Turn) -> dict[str, Any]:
         },
         "divisor": usage_text(weights.divisor),
         "calls": [_line(call, *names.get(call.step_id, ("", "")), weights) for call in calls],
-        "tool_calls": [
-            _tool_line(call) for call in ToolCallEvent.objects.filter(turn_id=turn.id).order_by("call_index")
-        ],
-        "credits_burned": usage_text(sum((call.credits_burned for call in calls), ZERO)),
-        "credits_charged": ledger_text(sum((call.credits_charged for call in calls), ZERO)),
+        "tool_calls": [_tool_line(tool) for tool in tools],
+        "credits_burned": usage_text(usage.credits_burned),
+        "credits_charged": ledger_text(usage.credits_charged),
         "balance_after": None if balance is None else ledger_text(balance),
     }
 
 
-def _tool_line(call: ToolCallEvent) -> dict[str, Any]:
-    """Tools cost nothing; what they gave is paid as input of the next call."""
+def _tool_line(call: Any) -> dict[str, Any]:
+    """What a tool gave is paid as input of the next call, whatever its own price is."""
     return {
         "call_index": call.call_index,
         "step_id": call.step_id,
@@ -164,7 +166,8 @@ def _tool_line(call: ToolCallEvent) -> dict[str, Any]:
         "latency_ms": call.latency_ms,
         "result_bytes": call.result_bytes,
         "called_at": call.called_at,
-        "credits_charged": ledger_text(ZERO),
+        "credits_burned": usage_text(call.credits_burned),
+        "credits_charged": ledger_text(call.credits_charged),
     }
 
 

@@ -49,7 +49,8 @@ def _recover_or_report(turn_id: UUID) -> bool:
 def recover(turn_id: UUID) -> bool:
     """End one turn that lost its lease. False when it has its lease back, has ended, or somebody else was faster.
 
-    Idempotent. What is billed are the calls that the journal has as finished, at the price that the turn is pinned to;
+    Idempotent. What is billed are the calls of models and of tools that the journal has as finished, at the price that
+    the turn is pinned to;
     a call that was running when the process died is recorded without usage and billed nothing.
     """
     claim = uuid4()
@@ -77,7 +78,7 @@ def end_unstarted(turn_id: UUID, *, claim: UUID, stopped_by: str, detail: str = 
     report = RunReport(stopped_by=stopped_by, warnings=_warnings(turn), failure_details={stopped_by: detail})
     conclusion = conclude(steps=[], report=report, summary_plan=None)
     book = book_at(turn.pricing_version, turn.pricing_revision)
-    settlement = settle_turn(TurnRecord(ids, claim, book, conclusion, [], []))
+    settlement = settle_turn(TurnRecord(ids, claim, book, conclusion, [], [], []))
     if settlement is not None:
         metrics.turn_ended(mode=turn.mode, status=conclusion.end.status)
     return settlement is not None
@@ -114,7 +115,7 @@ def _record_of(turn: Turn, claim: UUID) -> TurnRecord:
     stopped_by = CANCELLED if turn.cancel_requested_at else INTERRUPTED
     report = RunReport(stopped_by=stopped_by, warnings=_warnings(turn))
     conclusion = conclude(steps=meter.steps, report=report, summary_plan=turn.summary_plan)
-    return TurnRecord(ids, claim, book, conclusion, meter.steps, meter.calls)
+    return TurnRecord(ids, claim, book, conclusion, meter.steps, meter.calls, meter.tools())
 
 
 def _warnings(turn: Turn) -> list[Warning]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from sessions_app.models import Room, Turn, TurnStep
@@ -41,18 +42,23 @@ def _calls(turn: Turn) -> Iterator[tuple[str, dict[str, Any]]]:
     steps = {step.id: step for step in TurnStep.objects.filter(turn_id=turn.id)}
     rounds = 0
     in_round = False
-    for call in bill(turn)["calls"]:
+    billed = bill(turn)
+    for call in billed["calls"]:
         speaks = turn.mode == Room.Mode.ORCHESTRATOR and call["purpose"] == "agent"
         if speaks != in_round:
             rounds += speaks
             yield "round_start" if speaks else "round_end", {"round": rounds}
             in_round = speaks
-        yield from _call(call, steps.get(call["step_id"]))
+        tools = [tool for tool in billed["tool_calls"] if tool["step_id"] == call["step_id"]]
+        yield from _call(call, steps.get(call["step_id"]), tools)
     if in_round:
         yield "round_end", {"round": rounds}
 
 
-def _call(call: dict[str, Any], step: TurnStep | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _call(
+    call: dict[str, Any], step: TurnStep | None, tools: list[dict[str, Any]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A call's events, and those of the tools that it asked for: as billed, with their arguments from the journal."""
     who = {name: call[name] for name in ("agent_key", "model_alias", "purpose")}
     if step is not None and is_choice(step.context):
         who["task"] = CHOICE
@@ -65,9 +71,11 @@ def _call(call: dict[str, Any], step: TurnStep | None) -> Iterator[tuple[str, di
         **who, "status": call["status"], "usage": usage, "credits_burned": call["credits_burned"],
         "credits_charged": call["credits_charged"],
     }  # fmt: skip
-    for tool in (step.context or {}).get("tools", ()) if step is not None else ():
-        yield "tool_started", started(call["agent_key"], tool["tool_name"], tool["arguments"])
-        yield "tool_finished", finished(call["agent_key"], tool["tool_name"], tool["status"], tool["latency_ms"])
+    kept = (step.context or {}).get("tools", ()) if step is not None else ()
+    for told, tool in zip(kept, tools, strict=True):
+        name, charged = tool["tool_name"], Decimal(tool["credits_charged"])
+        yield "tool_started", started(call["agent_key"], name, told["arguments"])
+        yield "tool_finished", finished(call["agent_key"], name, tool["status"], tool["latency_ms"], charged)
 
 
 def _end(turn: Turn, shown: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 from django.conf import settings
 
-from billing.ledger import Settlement
+from billing.ledger import Settlement, in_order
 from billing.reports import is_low
 from config.core.money import ZERO, ledger_text, usage_text
 from config.core.transactions import patiently
@@ -148,7 +148,7 @@ class TurnRun:
         )
         record = TurnRecord(
             self.meter.ids, self.turn.lease_claim, self.turn.prepared.book, conclusion,
-            self.meter.ended(), list(self.meter.calls),
+            self.meter.ended(), list(self.meter.calls), self.meter.tools(),
         )  # fmt: skip
         # Patient while the database is away: what the provider was paid for must not be lost.
         settlement = await patiently(partial(settle_turn, record), patience_s=_SETTLE_PATIENCE_S)
@@ -172,7 +172,8 @@ class TurnRun:
 
     def _say_end(self, end: TurnEnd, settlement: Settlement) -> None:
         """The terminal event, after the commit."""
-        burned = sum((call.rated.credits_burned for call in self.meter.calls), ZERO)
+        items = in_order(self.meter.calls, self.meter.tools())
+        burned = sum((item.rated.credits_burned for item in items), ZERO)
         if end.status in {"failed", "interrupted"}:
             self.events.emit("error", {"code": end.error_code, "detail": end.error_detail, "status": end.status})
         else:

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from billing import ledger
-from billing.ledger import MeteredCall, Reference, Settlement
+from billing.ledger import MeteredCall, MeteredTool, Reference, Settlement
 from config.core.transactions import joined_atomic, retrying
 from pricing.price_book import PriceBook
 from sessions_app.turns import ending_rows
@@ -32,6 +32,7 @@ class TurnRecord:
     conclusion: Conclusion
     steps: list[StepRow]
     calls: list[MeteredCall]
+    tools: list[MeteredTool]
 
 
 def settle_turn(record: TurnRecord) -> Settlement | None:
@@ -67,6 +68,7 @@ def _settle(record: TurnRecord) -> Settlement | None:
             user_id=record.ids.user_id,
             reference=Reference("turn", record.ids.turn_id),
             calls=record.calls,
+            tools=record.tools,
             pricing_version=record.book.pricing_version,
             pricing_revision=record.book.revision,
         )

@@ -1,17 +1,21 @@
 """One agent's answer with tools: model, tools, model, … until it answers, or has to.
 
-Every model step is a call like any other: journaled, held for and billed on its own. What tools give is journaled with
-the step that asked for them, so a turn that dies in between keeps it, and its agent sees it when it is asked again.
+Every model step is a call like any other: journaled, held for and billed on its own. Tools that have a price are held
+for before they run. What tools give is journaled with the step that asked for them, so a turn that dies in between
+keeps it, and its agent sees it when it is asked again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
+from config.core.money import ZERO
 from config.core.transactions import in_thread
+from pricing.rating import rate_tool
 from sessions_app import metrics
 from sessions_app.context.window import bound_count, input_budget, parts_of, required_tokens
 from sessions_app.llm.estimate import BOUND_BYTES_PER_TOKEN
@@ -53,7 +57,9 @@ class ToolLoop:
         )
 
     async def answer(self) -> ChatResult | None:
-        """None when the wallet does not allow a further call: what was found out by then is kept and billed.
+        """None when the wallet does not allow a further call, of the model or of a tool.
+
+        What was found out by then is kept and billed.
 
         Raises: TurnLost, ContextBudgetExceeded.
         """
@@ -71,7 +77,8 @@ class ToolLoop:
                 break
             calls = self._calls_of(result)
             if calls:
-                await self._use_tools(question, "" if self._was_choice() else result.text, calls)
+                if not await self._use_tools(question, "" if self._was_choice() else result.text, calls):
+                    return None
             elif self._was_choice():
                 self._is_off = True
             else:
@@ -91,15 +98,24 @@ class ToolLoop:
         call = chosen(result.text, call_id="call_0")
         return () if call is None else (call,)
 
-    async def _use_tools(self, question: Ask, text: str, calls: Sequence[ToolCall]) -> None:
+    async def _use_tools(self, question: Ask, text: str, calls: Sequence[ToolCall]) -> bool:
+        """False where the wallet does not allow what they may cost: then none of them is run."""
         caller = self._asker.caller
-        await caller.journal()
+        prices = (self._price(call.name) for call in self._use.to_run(calls))
+        refusal = await caller.hold_for_tools(sum(prices, ZERO), agent_id=question.speaker.agent_id)
         try:
-            await self._use.answer(calls, room_bytes=self._room_bytes(question, text, calls))
+            if refusal is None:
+                await self._use.answer(calls, room_bytes=self._room_bytes(question, text, calls))
+            else:
+                self._use.refuse(calls, code=refusal.code)
         finally:
             # Also where the turn was cancelled in the middle.
             caller.meter.used_tools(self._use.last)
         self._steps.append(ToolStep(text, tuple(self._use.last)))
+        return refusal is None
+
+    def _price(self, tool_name: str) -> Decimal:
+        return self._asker.turn.prepared.book.tool_price(tool_name)
 
     def _room_bytes(self, question: Ask, text: str, calls: Sequence[ToolCall]) -> int:
         """What the model's context has left for results, when everything else that can be is left out."""
@@ -116,6 +132,7 @@ class ToolLoop:
 
     def _ended(self, outcome: Outcome) -> None:
         key = self._question.speaker.agent_key
-        shown = events.finished(key, outcome.call.name, outcome.status, outcome.latency_ms)
+        rated = rate_tool(status=outcome.status, credits_per_call=self._price(outcome.call.name))
+        shown = events.finished(key, outcome.call.name, outcome.status, outcome.latency_ms, rated.credits_charged)
         self._asker.caller.events.emit("tool_finished", shown)
         metrics.tool_called(outcome.call.name, outcome.status)

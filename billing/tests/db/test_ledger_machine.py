@@ -28,12 +28,13 @@ from billing.errors import InsufficientCredits, NothingToVoid, RefundExceedsDebi
 from billing.invariants import check_wallets
 from billing.ledger import Reference
 from billing.limits import services as limits
-from billing.tests.ledger_model import CREDIT, MULTIPLIERS, LedgerModel, Refused, price
-from billing.tests.makers import make_call, settle, share
+from billing.tests.ledger_model import CREDIT, MULTIPLIERS, TOOL, TOOL_PRICE, LedgerModel, Refused, price
+from billing.tests.makers import make_call, make_tool, settle, share
 from config.core.errors import NotFound, ValidationFailed
 from config.core.ids import uuid7
 from config.core.jsonb import decoded
 from pricing.rating import TokenPools
+from pricing.tests.makers import price_tool
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -42,7 +43,7 @@ PARTS, SEQUENCES, STEPS = 4, 250, 38
 CHECKED_EVERY = 8
 REFUSALS = (InsufficientCredits, SpendingLimitReached, NothingToVoid, RefundExceedsDebit, ValidationFailed, NotFound)
 
-aliases = st.sampled_from([*MULTIPLIERS])
+aliases = st.sampled_from([*MULTIPLIERS, TOOL])
 scopes = st.sampled_from([(), (), (), ("gpt-4o",), ("deepseek", "gpt-4o-mini")])
 # Whole credits meet each other's edges; single units show what is rounded.
 amounts = st.one_of(st.sampled_from([1, 1, 2, 5]).map(lambda n: n * CREDIT), st.integers(1, 3 * CREDIT))
@@ -73,7 +74,9 @@ SELECT (w.balance * 100000000)::bigint, (w.held * 100000000)::bigint, w.last_seq
          WHERE wallet_id = w.id AND status = 'open'),
        (SELECT COUNT(*) FROM credit_holds
          WHERE wallet_id = w.id AND status = 'open' AND expires_at < clock_timestamp()),
-       (SELECT COUNT(*) FROM llm_call_events e FULL JOIN credit_transactions t ON t.event_id = e.id
+       (SELECT COUNT(*) FROM (SELECT id, credits_charged FROM llm_call_events
+                              UNION ALL SELECT id, credits_charged FROM tool_call_events) e
+          FULL JOIN credit_transactions t ON t.event_id = e.id
          WHERE (e.credits_charged > 0 AND -e.credits_charged IS DISTINCT FROM t.amount
                 OR e.credits_charged = 0 AND t.id IS NOT NULL OR e.id IS NULL AND t.kind = 'debit')),
        (SELECT COALESCE(jsonb_agg(jsonb_build_array((remaining * 100000000)::bigint, voided_at IS NOT NULL, id)
@@ -210,10 +213,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def close(self, work, items):
         reference, outcome = self.references[work], {}
-        made = [
-            make_call(TokenPools(output=count), alias=alias, call_index=index, turn_id=reference.id)
-            for index, (alias, count) in enumerate(items, start=1)
-        ]
+        made = [self.made(item, index, reference.id) for index, item in enumerate(items, start=1)]
         held = self.model.amounts[work]
         self.step(
             lambda: outcome.update(real=settle(self.user_id, reference, *made)),
@@ -224,6 +224,13 @@ class LedgerMachine(RuleBasedStateMachine):
         assert outcome["real"].exceeded_hold == (outcome["charged"] > held)
         self.settled.append((work, outcome["real"]))
 
+    def made(self, item, index, turn_id):
+        alias, count = item
+        if alias != TOOL:
+            return make_call(TokenPools(output=count), alias=alias, call_index=index, turn_id=turn_id)
+        status = "success" if count else "error"
+        return make_tool("search", status, call_index=index, asked_by=index, turn_id=turn_id)
+
     @rule(place=places, items=calls)
     def settle_again(self, place, items):
         """A retry, whatever it brings: the first answer once more, and nothing moves."""
@@ -231,7 +238,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         work, first = self.settled[place % len(self.settled)]
         reference = self.references[work]
-        again = [make_call(TokenPools(output=count), alias=alias, turn_id=reference.id) for alias, count in items]
+        again = [self.made(item, index, reference.id) for index, item in enumerate(items, start=1)]
         answers = []
         self.step(lambda: answers.append(settle(self.user_id, reference, *again)), lambda: None)
         (answer,) = answers
@@ -378,6 +385,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("part", range(1, PARTS + 1))
 def test_no_sequence_of_steps_makes_the_ledger_and_the_contract_disagree(part):
+    price_tool("search", str(credits(TOOL_PRICE)))
     first = int(os.environ.get("LEDGER_MACHINE_SEED", "0"))
     machine = type("Machine", (LedgerMachine,), {"tally": Counter()})
     run_state_machine_as_test(

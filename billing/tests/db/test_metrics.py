@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from django.db import transaction
 
-from billing.tests.makers import make_call, make_hold, make_wallet, settle
+from billing.tests.makers import make_call, make_hold, make_tool, make_wallet, settle
 from config.core import metrics
 from pricing.rating import TokenPools
+from pricing.tests.makers import price_tool
 
 pytestmark = pytest.mark.django_db
 ONE_CREDIT = TokenPools(output=10_000)
@@ -61,6 +62,21 @@ def test_a_settlement_counts_its_calls(counted, django_capture_on_commit_callbac
     assert counted("llm_usage_flags_total", flag="absurd_count") == 1
     assert counted("llm_usage_flags_total", flag="other") == 1
     assert counted("charges_above_hold_total") == 0
+
+
+def test_tools_that_cost_something_are_counted_as_credits_of_no_alias(counted, django_capture_on_commit_callbacks):
+    price_tool("search", "0.25")
+    user_id = make_wallet("10")
+    reference = make_hold(user_id, "5")
+    call, tool, failed = (
+        make_call(ONE_CREDIT, turn_id=reference.id), make_tool(turn_id=reference.id),
+        make_tool(status="error", call_index=2, turn_id=reference.id),
+    )  # fmt: skip
+    with django_capture_on_commit_callbacks(execute=True):
+        settle(user_id, reference, call, tool, failed)
+    assert counted("credits_charged_total", model_alias="", purpose="tool") == pytest.approx(0.25)
+    assert counted("credits_charged_total", model_alias="gpt-4o-mini", purpose="agent") == pytest.approx(1)
+    assert counted("llm_calls_total", model_alias="", purpose="tool", status="success") == 0
 
 
 def test_a_replayed_settlement_is_not_counted_again(counted, django_capture_on_commit_callbacks):

@@ -10,13 +10,14 @@ from django.db import OperationalError, connection, transaction
 
 from billing import ledger
 from billing.errors import InsufficientCredits
-from billing.ledger import Reference
+from billing.ledger import NO_MODEL, Reference, Share
 from billing.models import CreditGrant, CreditHold, CreditTransaction, CreditWallet
-from billing.tests.makers import credits, make_call, make_hold, make_wallet, settle
+from billing.tests.makers import credits, make_call, make_hold, make_tool, make_wallet, settle, share
 from config.core.ids import uuid7
 from config.core.tests.racing import at_once
 from config.core.transactions import retrying
 from pricing.rating import TokenPools
+from pricing.tests.makers import price_tool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,6 +50,28 @@ def test_five_holds_fill_a_wallet_of_five_and_the_sixth_is_refused():
     wallet = CreditWallet.objects.get(user_id=user_id)
     assert (wallet.balance, wallet.held) == (Decimal(5), Decimal(5))
     assert CreditHold.objects.filter(user_id=user_id, status="open").count() == 5
+
+
+def test_credits_for_one_tool_and_twelve_turns_that_want_it():
+    user_id = make_wallet("13")
+    price_tool("search", "1")
+    references = [make_hold(user_id, "1") for _ in range(12)]
+
+    def searching(reference):
+        def work():
+            shares = [share("1"), Share(NO_MODEL, credits("1"))]
+            with transaction.atomic():
+                ledger.extend_hold(user_id=user_id, reference=reference, shares=shares, enforcement="hard")
+            return settle(user_id, reference, make_call(turn_id=reference.id), make_tool(turn_id=reference.id))
+
+        return work
+
+    results = at_once(*[searching(reference) for reference in references])
+    # Each settlement takes what its hold has reserved, no more: nothing becomes free.
+    assert sum(isinstance(result, InsufficientCredits) for result in results) == 11
+    assert [result.charged for result in results if not isinstance(result, Exception)] == [Decimal(2)]
+    wallet = CreditWallet.objects.get(user_id=user_id)
+    assert (wallet.balance, wallet.held) == (Decimal(11), Decimal(11))
 
 
 def test_grants_and_debits_at_once_are_all_there():

@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection, transaction
 
 from pricing import cache
-from pricing.models import ModelPricing, PricingRevision, PricingVersion
+from pricing.models import ModelPricing, PricingRevision, PricingVersion, ToolPricing
 from pricing.tests.admin_pages import browser_of, errors_of, form_of, make_editor, new_rows, page_of, row_of
 from pricing.tests.makers import (
     SEED,
@@ -48,6 +48,30 @@ def test_a_multiplier_of_the_active_version_is_edited_and_recorded(browser, staf
     assert (entry.user, entry.object_id) == (staff, str(seeded().pk))
     assert "gpt-4o" in entry.get_change_message()
     assert "seen" not in entry.get_change_message().lower()
+
+
+def test_a_tools_price_is_made_changed_and_taken_away_on_its_versions_page(browser, staff):
+    url = page_of(seeded())
+    form = form_of(browser, url)
+    assert form["tools-TOTAL_FORMS"] == "0"
+    new = {"tools-TOTAL_FORMS": "1", "tools-0-tool_name": "search", "tools-0-credits_per_call": "0.01"}
+    assert browser.post(url, form | new).status_code == 302
+    recorded = PricingRevision.objects.get(pricing_version=SEED, revision=SEED_REVISION + 1)
+    assert (recorded.tool_name, recorded.actor) == ("search", str(staff.pk))
+    assert recorded.snapshot["tools"] == {"search": "0.01000000"}
+    form = form_of(browser, url)
+    assert "tools-0-tool_name" not in form
+    assert browser.post(url, form | {"tools-0-credits_per_call": "0.02"}).status_code == 302
+    assert ToolPricing.objects.get().credits_per_call == Decimal("0.02")
+    before = stored()
+    for wrong in ("-1", "1e3", "0.000000001", "1000000.00000001", "NaN"):
+        assert errors_of(browser.post(url, form_of(browser, url) | {"tools-0-credits_per_call": wrong}))
+    assert stored() == before
+    assert browser.post(url, form_of(browser, url) | {"tools-0-DELETE": "on"}).status_code == 302
+    assert ToolPricing.objects.count() == 0
+    assert "search" in LogEntry.objects.latest("action_time").get_change_message()
+    history = browser.get("/admin/pricing/pricingrevision/").content.decode()
+    assert "credits_per_call: 0.01000000 → 0.02000000" in history
 
 
 @pytest.mark.django_db(transaction=True)

@@ -26,6 +26,7 @@ def test_a_user_sees_the_aliases_with_their_prices():
     assert {name: body[name] for name in body if name != "results"} == {
         "pricing_version": SEED,
         "revision": SEED_REVISION,
+        "tools": {},
         "next": None,
         "previous": None,
     }

@@ -200,7 +200,7 @@ def test_prices_of_a_retired_version_stay():
 def test_a_price_keeps_its_alias_and_its_version():
     draft = make_draft()
     for change in ("model_alias = 'gpt-5'", f"version_id = '{draft.id}'"):
-        with refused("keeps its alias and its version"):
+        with refused("keeps its name and its version"):
             run_sql(f"UPDATE model_pricing SET {change} WHERE model_alias = 'gpt-4o'")
 
 

@@ -81,7 +81,9 @@ class Desk:
     def violations(self) -> list[str]:
         """What axe-core finds wrong with the page as it is now, but for what is Django's own."""
         # Preloading would fetch style sheets again, from where they are not.
-        found = Axe().run(self.page, context={"exclude": DJANGOS_OWN}, options={"preload": False}).response["violations"]
+        found = (
+            Axe().run(self.page, context={"exclude": DJANGOS_OWN}, options={"preload": False}).response["violations"]
+        )
         return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
 
     def look(self, path: str, name: str) -> None:

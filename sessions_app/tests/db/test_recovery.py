@@ -148,7 +148,9 @@ def finished_meter(turn: OpenedTurn, pools: TokenPools, *, provider_model: str =
 
 def record_of(turn: OpenedTurn, meter: Meter) -> TurnRecord:
     conclusion = conclude(steps=meter.steps, report=RunReport(finished=True), summary_plan=None)
-    return TurnRecord(meter.ids, turn.lease_claim, turn.prepared.book, conclusion, meter.steps, meter.calls)
+    return TurnRecord(
+        meter.ids, turn.lease_claim, turn.prepared.book, conclusion, meter.steps, meter.calls, meter.tools()
+    )
 
 
 def test_settling_again_after_a_commit_whose_answer_was_lost_gives_the_same_outcome():
@@ -206,7 +208,9 @@ def test_a_call_that_was_reserved_and_never_made_ends_with_its_turn_and_is_no_ev
     meter = Meter(ids=ids, book=turn.prepared.book, first_step_id=turn.first_step_id)
     meter.begin(turn.prepared.plan.speakers[0], purpose="agent")
     conclusion = conclude(steps=meter.steps, report=RunReport(stopped_by=INTERRUPTED), summary_plan=None)
-    record = TurnRecord(ids, turn.lease_claim, turn.prepared.book, conclusion, meter.ended(), meter.calls)
+    record = TurnRecord(
+        ids, turn.lease_claim, turn.prepared.book, conclusion, meter.ended(), meter.calls, meter.tools()
+    )
     assert settle_turn(record) is not None
     assert [step.status for step in TurnStep.objects.filter(turn_id=turn.id)] == ["cancelled"]
     assert LLMCallEvent.objects.filter(turn_id=turn.id).count() == 0

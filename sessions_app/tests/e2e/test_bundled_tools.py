@@ -8,12 +8,12 @@ from decimal import Decimal
 
 import pytest
 
-from billing.models import CreditTransaction, LLMCallEvent
+from billing.models import CreditTransaction, LLMCallEvent, ToolCallEvent
 from files import parse_work
 from files.tests import samples
 from pricing.services import put_model
 from pricing.tests.makers import SEED
-from sessions_app.models import Agent, Session, ToolCallEvent, TurnStep
+from sessions_app.models import Agent, Session, TurnStep
 from sessions_app.tests.e2e.servers import web_processes
 from sessions_app.tests.makers import make_person, make_session
 

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from pricing.tests.makers import price_tool
 from sessions_app.models import Turn
 from sessions_app.tests.e2e.servers import web_processes
+from sessions_app.tests.e2e.test_tools import agents_with_tools, calls, says, scripted
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
+from sessions_app.tests.tavily import Tavily
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("committed")]
 
@@ -30,7 +33,12 @@ def logged(committed, provider):
         (database,) = cursor.fetchone()
         cursor.execute(f"ALTER DATABASE \"{database}\" SET log_statement = 'all'")
     try:
-        with web_processes(1, name=name, LLM_BASE_URL=provider.base_url) as (web,):
+        with (
+            Tavily() as tavily,
+            web_processes(
+                1, name=name, LLM_BASE_URL=provider.base_url, TAVILY_BASE_URL=tavily.url, TAVILY_API_KEY="t"
+            ) as (web,),
+        ):
             yield web, name
     finally:
         with connection.cursor() as cursor:
@@ -82,3 +90,27 @@ def test_opening_takes_six_statements_and_settling_six(logged, script, agents):
     # One small transaction between two calls: BEGIN, journal, lock, read, write, COMMIT.
     assert [len(group) for group in journal] == [6] * (agents - 1)
     assert Turn.objects.filter(session_id=session).count() == 2
+
+
+@pytest.mark.parametrize(("price", "before_tools"), [("0", 3), ("0.01", 6)])
+def test_tools_take_one_small_transaction_and_no_statement_more_in_settling(logged, script, price, before_tools):
+    price_tool("search", price)
+    web, name = logged
+    alice = make_person("alice", credits="100")
+    session = make_session(alice, "ann")
+    agents_with_tools(alice, "search")
+    with web.client(alice.token) as client:
+        script.reply = says("Warm.")
+        client.post(f"/sessions/{session}/turns", json={"message": "warm"})
+        script.reply = scripted(calls(("search", {"query": "Rome"})), says("Rome."))
+        offset = Path(os.environ["TALLYROOM_PG_LOG"]).stat().st_size
+        turn = client.post(f"/sessions/{session}/turns", json={"message": "hi"}).json()
+    assert (turn["status"], turn["usage"]["llm_calls"]) == ("completed", 2)
+    time.sleep(0.3)
+    found = transactions(statements_since(offset, name))
+    settling = [group for group in found if any("UPDATE turns SET status" in item for item in group)]
+    assert [len(group) for group in settling] == [6]
+    # Before the tool: BEGIN, journal, COMMIT, and where it has a price the hold's lock, read and write. Before the
+    # second call: as between any two.
+    journal = [len(group) for group in found if any("INSERT INTO turn_steps" in item for item in group)]
+    assert journal[1:-1] == [before_tools, 6]

@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from billing.models import CreditTransaction, LLMCallEvent
-from sessions_app.models import Agent, ToolCallEvent, Turn, TurnStep
+from billing.models import CreditTransaction, LLMCallEvent, ToolCallEvent
+from sessions_app.models import Agent, Turn, TurnStep
 from sessions_app.tests.e2e.servers import web_processes
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply
@@ -78,7 +78,7 @@ def posting(client, session):
 
 
 def events_of(turn):
-    return list(ToolCallEvent.objects.filter(turn=turn).values_list("tool_name", "status"))
+    return list(ToolCallEvent.objects.filter(turn_id=turn.pk).values_list("tool_name", "status"))
 
 
 def debits(person):

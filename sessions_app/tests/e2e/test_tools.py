@@ -7,11 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from billing.models import CreditTransaction, LLMCallEvent
+from billing.models import CreditTransaction, LLMCallEvent, ToolCallEvent
 from config.core.ids import uuid7
 from files.models import FilePassage, UploadedFile
 from files.passages import split
-from sessions_app.models import Agent, Message, RoomAgent, Session, ToolCallEvent, TurnStep
+from sessions_app.models import Agent, Message, RoomAgent, Session, TurnStep
 from sessions_app.tests.e2e.servers import sse, web_processes
 from sessions_app.tests.makers import make_person, make_session
 from sessions_app.tests.scripted_provider import Reply

@@ -122,7 +122,7 @@ def _turn(alice):
         meter.finish(step, result(tokens), price=price_of(turn.prepared.book, speaker.model_alias))
         assert rows.journal(turn_id=turn.id, claim=turn.lease_claim, steps=meter.ended())
     conclusion = conclude(steps=meter.steps, report=RunReport(finished=True), summary_plan=None)
-    record = TurnRecord(ids, turn.lease_claim, turn.prepared.book, conclusion, meter.steps, meter.calls)
+    record = TurnRecord(ids, turn.lease_claim, turn.prepared.book, conclusion, meter.steps, meter.calls, meter.tools())
     return lambda: settle_turn(record)
 
 

@@ -185,7 +185,7 @@ def test_a_bill_is_a_table_with_the_formula():
         "credits_charged": "0.02520000", "formula": "(0.35 x 120 fresh) x 2 / 10000 = 0.02520000",
     }  # fmt: skip
     output = io.StringIO()
-    bill = {"turn_id": "t", "status": "completed", "pricing_version": "v", "pricing_revision": 3}
+    bill = {"turn_id": "t", "status": "completed", "pricing_version": "v", "pricing_revision": 3, "tool_calls": []}
     reports.bill(Screen(output, coloured=False), {**bill, "credits_charged": "0.02520000", "calls": [call]})
     assert output.getvalue() == (
         "Bill of turn t · completed\n"
@@ -195,6 +195,28 @@ def test_a_bill_is_a_table_with_the_formula():
         "  1: (0.35 x 120 fresh) x 2 / 10000 = 0.02520000\n"
         "Charged 0.02520000 credits at prices v, revision 3\n"
     )
+
+
+def test_the_tools_of_a_bill_are_a_table_of_their_own():
+    tool = {"call_index": 1, "agent_key": "a", "tool_name": "search", "status": "success", "credits_charged": "0.01"}
+    output = io.StringIO()
+    bill = {"turn_id": "t", "status": "completed", "pricing_version": "v", "pricing_revision": 3, "calls": []}
+    reports.bill(Screen(output, coloured=False), {**bill, "credits_charged": "0.01", "tool_calls": [tool]})
+    assert output.getvalue().splitlines()[-4:] == [
+        "#  agent  tool    status   credits",
+        "----------------------------------",
+        "1  a      search  success     0.01",
+        "Charged 0.01 credits at prices v, revision 3",
+    ]
+
+
+def test_what_a_tool_cost_is_part_of_what_the_turn_has_cost_so_far():
+    tool = {"agent_key": "a", "tool_name": "search", "status": "success", "latency_ms": 12}
+    told = shown([
+        started("a"), ("tool_finished", {**tool, "credits_charged": "0.01000000"}), finished("a", credits="0.02"),
+    ])  # fmt: skip
+    assert "  ← search · success · 12 ms · 0.01000000 credits\n" in told
+    assert "0.02 credits · so far 0.03000000\n" in told
 
 
 def test_columns_stay_aligned_with_wide_and_joined_characters():

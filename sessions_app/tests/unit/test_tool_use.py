@@ -57,6 +57,10 @@ def calls(*numbers):
     return [ToolCall(f"c{place}", "fake", json.dumps({"n": n})) for place, n in enumerate(numbers)]
 
 
+def named(call):
+    return json.loads(call.arguments)["n"]
+
+
 class Told:
     def __init__(self) -> None:
         self.started: list[ToolCall] = []
@@ -99,6 +103,37 @@ def test_results_come_in_the_order_of_the_calls_and_four_run_at_once(fake):
     ]
     assert (fake.most, told.started, told.ended) == (limits.PARALLEL, asked, use.last)
     assert use.is_over
+
+
+def test_what_may_run_is_told_beforehand_and_counts_nothing(fake):
+    async def slow(n):
+        await asyncio.sleep(0.01)
+        return f"result {n}"
+
+    fake.behave = slow
+    use = make_use()
+    stranger = ToolCall("s", "stranger", "{}")
+    asked = [*calls(1, 2, 1, 1), stranger]
+    assert [named(call) for call in use.to_run(asked)] == [1, 2, 1]
+    assert use.to_run(asked) == use.to_run(asked)
+    answer(use, asked)
+    assert statuses(use) == [
+        ("success", ""), ("success", ""), ("success", ""), ("refused", "repeated_call"), ("error", "unknown_tool"),
+    ]  # fmt: skip
+    # What is known by now is not run again, and the eighth call is the last.
+    assert [named(call) for call in use.to_run(calls(2, 3, 4, 5, 6, 7))] == [3, 4, 5]
+    answer(use, calls(2, 3, 4, 5, 6, 7))
+    assert [status for status, _ in statuses(use)] == ["cached", *["success"] * 3, "refused", "refused"]
+    assert use.to_run(calls(9)) == []
+    assert fake.ran[3:] == [3, 4, 5]
+
+
+def test_what_cannot_be_paid_is_told_and_refused_and_nothing_of_it_runs(fake):
+    told = Told()
+    use = make_use(told)
+    use.refuse(calls(1, 2), code="insufficient_credits")
+    assert statuses(use) == [("refused", "insufficient_credits")] * 2
+    assert (fake.ran, told.started, told.ended) == ([], calls(1, 2), use.last)
 
 
 def test_cancelled_in_the_middle_every_call_has_a_result(fake):
