@@ -114,7 +114,9 @@ class Tally:
         if call.tool_name:
             return rate_tool(status=TOOL_SUCCESS, credits_per_call=self._book.tool_price(call.tool_name))
         price = self._book.find(call.model_alias)
-        return price and rate(call.pools, multiplier=price.multiplier, weights=self._book.weights)
+        if price is None:
+            return None
+        return rate(call.pools, multiplier=price.multiplier, weights=self._book.weights)
 
     def finish(self) -> None:
         """Count and judge the piece of work whose calls have all come. Once."""
