@@ -84,7 +84,9 @@ def percent(old: Decimal, new: Decimal) -> Decimal | None:
     """By how much per cent `new` differs from `old`, signed, 2 places; None where the old one is 0."""
     if old == 0:
         return None
-    return EXACT.divide((new - old) * _HUNDRED, old).quantize(_PERCENT_PLACES, context=EXACT)
+    return EXACT.divide(EXACT.multiply(EXACT.subtract(new, old), _HUNDRED), old).quantize(
+        _PERCENT_PLACES, context=EXACT
+    )
 
 
 def compare(version: PricingVersion, against: PricingVersion) -> Comparison:

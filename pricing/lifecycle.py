@@ -114,7 +114,13 @@ def activate(
 
 
 def roll_back(
-    *, pricing_version: str, actor: str, name: str | None = None, note: str = "", replaces: str | None = None
+    *,
+    pricing_version: str,
+    actor: str,
+    name: str | None = None,
+    note: str = "",
+    expected_revision: int | None = None,
+    replaces: str | None = None,
 ) -> PricingVersion:
     """Make a new version that has the prices of one that was in force, and bring it into force, in one transaction.
 
@@ -123,8 +129,8 @@ def roll_back(
     Locks:       all versions that are not retired, by id. A retired one cannot change.
     Idempotent:  no, each makes a version; sent twice with the same `replaces`, the second is refused.
     Keeps:       L7.
-    Raises:      NotFound, AnotherIsActive, VersionNotEditable, ValidationFailed for a name that exists; nothing is
-                 written.
+    Raises:      NotFound, StaleRevision, AnotherIsActive, VersionNotEditable, ValidationFailed for a name that exists;
+                 nothing is written.
     """
     seen = replaces or _name_of_active()
 
@@ -132,6 +138,7 @@ def roll_back(
         with transaction.atomic():
             act_as(actor)
             living, source = _lock_living(), find_version(pricing_version)
+            ensure_revision(source, expected_revision)
             if source.status != RETIRED or source.activated_at is None:
                 raise VersionNotEditable(
                     pricing_version=source.version,

@@ -129,7 +129,11 @@ def _perform(version: PricingVersion, asked: dict[str, Any], *, actor: str) -> P
             )
         case _:
             return lifecycle.roll_back(
-                pricing_version=name, note=asked["note"], replaces=asked["replaces"], actor=actor
+                pricing_version=name,
+                note=asked["note"],
+                expected_revision=seen,
+                replaces=asked["replaces"],
+                actor=actor,
             )
 
 

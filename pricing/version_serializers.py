@@ -119,7 +119,7 @@ class ActivateIn(RevisionIn):
     replaces = _replaces()
 
 
-class RollBackIn(ClosedSerializer):
+class RollBackIn(RevisionIn):
     version = TextField(
         required=False, max_length=_NAME_MAX, help_text="The new version's name; default: `<old name>-rollback-<n>`."
     )

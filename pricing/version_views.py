@@ -172,6 +172,7 @@ class RollBackView(APIView):
             pricing_version=version,
             name=body.validated_data.get("version"),
             note=body.validated_data.get("note", ""),
+            expected_revision=body.validated_data.get("revision"),
             replaces=body.validated_data.get("replaces"),
             actor=str(request.user.pk),
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from billing.simulating.history import PastCall
-from config.core.money import ZERO
+from config.core.money import EXACT, ZERO
 from pricing.comparing import percent
 from pricing.price_book import PriceBook
 from pricing.rating import TOOL_SUCCESS, Rated, RatedTool, rate, rate_tool
@@ -26,12 +26,13 @@ class Sums:
 
     def add(self, charged: Decimal, under_version: Decimal, *, calls: int = 1) -> None:
         self.calls += calls
-        self.credits_charged += charged
-        self.credits_under_version += under_version
+        # A draft with a slip in it may come to more digits than Python's own context keeps.
+        self.credits_charged = EXACT.add(self.credits_charged, charged)
+        self.credits_under_version = EXACT.add(self.credits_under_version, under_version)
 
     @property
     def difference(self) -> Decimal:
-        return self.credits_under_version - self.credits_charged
+        return EXACT.subtract(self.credits_under_version, self.credits_charged)
 
     @property
     def percent(self) -> Decimal | None:

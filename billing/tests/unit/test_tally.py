@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from billing.simulating.history import PastCall
 from billing.simulating.tally import Coverage, Tally
-from config.core.money import ZERO
+from config.core.money import EXACT, ZERO
 from pricing.price_book import ModelPrice, PriceBook
 from pricing.rating import TokenPools, Weights, rate
 
@@ -94,8 +94,17 @@ def test_nothing_to_price_is_nothing():
     assert (found.totals.calls, found.totals.percent, found.coverage) == (0, None, Coverage())
 
 
+def test_a_slip_in_a_draft_is_summed_to_the_last_place():
+    weights = Weights(divisor=Decimal("0.0003"))
+    slip = book(mini="99999999.9999", weights=weights)
+    calls = [call(f"t{number}", "0", before=None, output=1_000_001) for number in range(1000)]
+    one = rate(calls[0].pools, multiplier=Decimal("99999999.9999"), weights=weights).credits_charged
+    assert one == Decimal("333333666666333333.00000000")
+    assert tally(slip, *calls).totals.credits_under_version == EXACT.multiply(one, Decimal(1000))
+
+
 @given(
-    pools=st.lists(st.tuples(counts, counts, counts, counts), min_size=1, max_size=8),
+    pools=st.lists(st.tuples(counts, counts, counts, counts), min_size=1, max_size=4),
     multiplier=st.integers(0, 10**6).map(lambda n: Decimal(n).scaleb(-4)),
 )
 def test_the_sum_is_that_of_the_debits_that_billing_would_make(pools, multiplier):

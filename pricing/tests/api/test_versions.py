@@ -129,10 +129,17 @@ def test_a_version_is_shown_with_its_prices(client):
     }  # fmt: skip
 
 
+def test_the_plan_of_a_draft_is_taken_back(client):
+    make_next(effective_at=in_an_hour())
+    assert client.get(NEXT).json()["effective_at"] is not None
+    assert client.patch(NEXT, {"effective_at": None}, format="json").json()["effective_at"] is None
+
+
 def test_a_rollback_makes_and_activates_a_new_version(client):
     make_next()
     assert client.post(f"{NEXT}/activate").status_code == 200
-    made = client.post(f"{VERSIONS}/{SEED}/rollback", {"replaces": "next"})
+    refused(client.post(f"{VERSIONS}/{SEED}/rollback", {"revision": 1}), 409, "stale_revision")
+    made = client.post(f"{VERSIONS}/{SEED}/rollback", {"replaces": "next", "revision": SEED_REVISION + 1})
     assert made.status_code == 201
     assert (made.json()["version"], made.json()["status"]) == (f"{SEED}-rollback-1", "active")
     body = refused(client.post(f"{VERSIONS}/{SEED}/rollback", {"replaces": "next"}), 409, "stale_revision")
@@ -250,7 +257,7 @@ def test_two_editors_at_once_the_second_is_told(client):
 def test_a_bad_revision_is_refused(client, revision):
     make_next()
     before = stored()
-    for path in ("schedule", "unschedule", "activate"):
+    for path in ("schedule", "unschedule", "activate", "rollback"):
         refused(client.post(f"{NEXT}/{path}", {"revision": revision}, format="json"), 422, "validation_error")
     assert stored() == before
 
