@@ -3,7 +3,7 @@
 # Recipes end in `exec`, so that the process that make knows is the one that gets its signals.
 
 .DEFAULT_GOAL := help
-.PHONY: demo run test chaos mutation serve worker install lint lock help
+.PHONY: demo run test seed-big chaos mutation serve worker install lint lock help
 
 # The first interpreter that is new enough and can make virtual environments. 3.12 and 3.11 go first: for later ones
 # an index may lack a prebuilt wheel of a development service.
@@ -24,6 +24,9 @@ run: .venv/.dev ## Everything at once on PORT (8000), with logins and a curl to 
 
 test: .venv/.dev ## The test suite on real PostgreSQL and Redis; ARGS= goes to pytest
 	@exec $(EMBEDDED) --name test --llm -- python -m pytest -n 4 --dist worksteal $(ARGS)
+
+seed-big: .venv/.dev ## 90 days of SEED_EVENTS (10,000,000) calls of SEED_USERS (100,000) in a database of their own
+	@exec $(EMBEDDED) --name big -- sh -c 'python manage.py seed_big && exec python manage.py roll_up_usage'
 
 chaos: .venv/.dev ## kill -9 of web, worker, Redis and PostgreSQL under load; CHAOS_KILLS= (20) of each, CHAOS_SEED=
 	@exec $(EMBEDDED) --name chaos -- python manage.py chaos
