@@ -7,6 +7,7 @@ class BillingConfig(AppConfig):
     name = "billing"
 
     def ready(self) -> None:
+        from billing.desk import exceptions, usage_reports
         from billing.limits import subjects
         from users.models import ApiKey
 
@@ -14,3 +15,5 @@ class BillingConfig(AppConfig):
             return ApiKey.objects.filter(id=key_id, user_id=user_id, revoked_at=None).exists()
 
         subjects.register("api_key", owns_key)
+        usage_reports.register_all()
+        exceptions.register_all()
