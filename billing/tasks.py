@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import structlog
 from celery import shared_task
 from django.utils import timezone
@@ -17,7 +15,8 @@ from billing.invariants import Finding, extent
 from billing.models import CostFinding
 from billing.rollup.checking import check as check_rolled_days
 from billing.rollup.checking import rolled_days
-from billing.rollup.rolling import BATCH, roll_up, rolled_up_to
+from billing.rollup.progress import logged
+from billing.rollup.rolling import roll_up
 
 log = structlog.get_logger(__name__)
 
@@ -68,14 +67,8 @@ def compare_costs() -> int:
 
 @shared_task  # type: ignore[untyped-decorator]
 def roll_up_usage() -> int:
-    """Roll up what is over. A long way to catch up says in the log how far it is; returns the number of batches."""
-
-    def progress(done: timedelta) -> None:
-        # Of a quarter or two, which is what there is in daily life, nobody wants to read.
-        if done >= BATCH:
-            log.info("usage_rolled_up", rolled_up_to=str(rolled_up_to()))
-
-    return roll_up(timezone.now(), progress=progress)
+    """Roll up what is over; returns the number of batches."""
+    return roll_up(timezone.now(), progress=logged)
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -9,6 +9,7 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from billing.rollup.checking import check, rolled_days
+from billing.rollup.progress import logged
 from billing.rollup.rolling import first_unrolled, forget, roll_up, rolled_up_to
 
 
@@ -39,7 +40,8 @@ class Command(BaseCommand):
         start = first_unrolled()
         minutes = round((now - start) / timedelta(minutes=1)) if start else 0
         with self._bar(minutes, "roll up", " min") as bar:
-            roll_up(now, progress=lambda done: bar.update(round(done / timedelta(minutes=1))))
+            shown = (lambda done: bar.update(round(done / timedelta(minutes=1)))) if not bar.disable else logged
+            roll_up(now, progress=shown)
 
     def _check(self) -> int:
         """How many days differ."""
