@@ -3,7 +3,7 @@
 # Recipes end in `exec`, so that the process that make knows is the one that gets its signals.
 
 .DEFAULT_GOAL := help
-.PHONY: demo run test test-browser chaos mutation serve worker install lint lock help
+.PHONY: demo run test test-browser seed-big chaos mutation serve worker install lint lock help
 
 # The first interpreter that is new enough and can make virtual environments. 3.12 and 3.11 go first: for later ones
 # an index may lack a prebuilt wheel of a development service.
@@ -27,6 +27,9 @@ test: .venv/.dev ## The test suite on real PostgreSQL and Redis; ARGS= goes to p
 
 test-browser: .venv/.dev ## Staff's pages in a real browser (needs Chromium); SCREENSHOTS= a folder, ARGS= goes to pytest
 	@exec $(EMBEDDED) --name browser -- python -m pytest -m browser sessions_app/tests/browser $(ARGS)
+
+seed-big: .venv/.dev ## 90 days of SEED_EVENTS (10,000,000) calls of SEED_USERS (100,000) in a database of their own
+	@exec $(EMBEDDED) --name big -- sh -c 'python manage.py seed_big && exec python manage.py roll_up_usage'
 
 chaos: .venv/.dev ## kill -9 of web, worker, Redis and PostgreSQL under load; CHAOS_KILLS= (20) of each, CHAOS_SEED=
 	@exec $(EMBEDDED) --name chaos -- python manage.py chaos

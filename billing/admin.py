@@ -7,6 +7,7 @@ from django.contrib import admin
 from billing import checking_admin, costs_admin, enforcement_admin  # noqa: F401 - they register their pages
 from billing.alerts import admin as alerts_admin  # noqa: F401
 from billing.corrections import admin as corrections_admin  # noqa: F401
+from billing.desk import admin as desk_admin  # noqa: F401
 from billing.limits import admin as limits_admin  # noqa: F401
 from billing.models import CreditAllocation, CreditHold, LLMCallEvent, ToolCallEvent
 from billing.read_only_admin import ReadOnlyAdmin

@@ -17,6 +17,7 @@ from uuid import UUID
 import structlog
 from django.db import connection
 
+from billing.closing import is_over
 from billing.invariants import Finding
 from billing.invariants.reading import rows
 from billing.models import CreditWallet, LedgerAnchor
@@ -24,11 +25,6 @@ from config.core.ids import uuid7
 from config.core.transactions import joined_atomic, patience_sql, snapshot
 
 log = structlog.get_logger(__name__)
-# An entry gets its time under the wallet's lock and is seen when its transaction commits. What is in between is waits
-# for locks (3 s each) and for a silent process (10 s), so minutes are far beyond it, and a clock that was set back a
-# little is covered too. That no older transaction is open any more is asked as well; of other roles' transactions
-# PostgreSQL tells only who may read its statistics, so for them the margin stands alone.
-MARGIN_S = 300
 # Each anchor stands for everything before it, so the newest says it all; the ones before it tell since when.
 VERIFIED = 7
 MOST_NAMED = 100
@@ -37,11 +33,6 @@ SELECT w.id, h.seq, h.entry_hash FROM credit_wallets w CROSS JOIN LATERAL (
        SELECT t.seq, t.entry_hash FROM credit_transactions t
         WHERE t.wallet_id = w.id AND t.created_at < %(as_of)s ORDER BY t.seq DESC LIMIT 1) h
  ORDER BY w.id"""
-# A transaction that has written has an id; one without it has no entry's time yet and will get a later one.
-_IS_OVER = """
-SELECT clock_timestamp() >= %(as_of)s + make_interval(secs => %(margin_s)s)
-   AND NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-                      AND backend_xid IS NOT NULL AND xact_start < %(as_of)s)"""
 _MIDNIGHT = "SELECT date_trunc('day', clock_timestamp() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
 _SAVE = """
 INSERT INTO ledger_anchors (id, as_of, wallets, entries, anchor_hash)
@@ -99,8 +90,7 @@ def make_anchor(as_of: datetime | None = None) -> LedgerAnchor | None:
         made = LedgerAnchor.objects.filter(as_of=as_of).first()
         if made is not None:
             return made
-        cursor.execute(_IS_OVER, {"as_of": as_of, "margin_s": MARGIN_S})
-        if not cursor.fetchone()[0]:
+        if not is_over(as_of):
             return None
     return _saved(as_of)
 

@@ -7,6 +7,7 @@ class BillingConfig(AppConfig):
     name = "billing"
 
     def ready(self) -> None:
+        from billing.desk import exceptions, usage_reports
         from billing.limits import subjects
         from billing.simulating.section import simulation_section
         from pricing.reviewing import register_section
@@ -17,3 +18,5 @@ class BillingConfig(AppConfig):
 
         subjects.register("api_key", owns_key)
         register_section(simulation_section)
+        usage_reports.register_all()
+        exceptions.register_all()

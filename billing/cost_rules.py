@@ -70,6 +70,11 @@ def credits_per_usd(*, credits: Decimal, usd: Decimal, calls: int) -> Decimal | 
     return EXACT.divide(credits, usd)
 
 
+def worth_usd(credits: Decimal, credit_usd_value: Decimal) -> Decimal:
+    """What credits are worth, exactly. A credit is no USD: only the operator says what one is worth."""
+    return EXACT.multiply(credits, credit_usd_value)
+
+
 def judge(day: AliasDay, *, rates_before: Sequence[Decimal], limits: Limits) -> list[Odd]:
     """All that is odd, each kind at most once. `rates_before`: the alias's credits per USD on each of the last days."""
     found = (
@@ -98,7 +103,7 @@ def _cost_without_credits(day: AliasDay) -> Odd | None:
 def _below_cost(day: AliasDay, credit_usd_value: Decimal | None) -> Odd | None:
     if credit_usd_value is None:
         return None
-    revenue = EXACT.multiply(day.credits_with_cost, credit_usd_value)
+    revenue = worth_usd(day.credits_with_cost, credit_usd_value)
     if revenue >= day.provider_cost_usd:
         return None
     return Odd("below_cost", f"worth {ledger_text(revenue)} USD, cost {ledger_text(day.provider_cost_usd)} USD")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -11,9 +12,11 @@ from django.utils.dateparse import parse_date, parse_datetime
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
 
 from billing.models import CreditGrant, CreditTransaction, Enforcement, ShadowRefusal
-from billing.usage import BUCKETS, GROUPS
+from billing.reports.buckets import BUCKETS, BUCKETS_MAX, TooManyBuckets, bucket_starts
+from billing.reports.usage import GROUPS
 from config.core.fields import ClosedSerializer, CreditsOut, UsageCreditsOut
 
 
@@ -73,7 +76,7 @@ class SupportWalletOut(WalletOut):
 
 
 class UsageSumsOut(serializers.Serializer[Any]):
-    call_count = serializers.IntegerField()
+    call_count = serializers.IntegerField(source="calls")
     input_tokens_fresh = serializers.IntegerField()
     input_tokens_cached = serializers.IntegerField()
     output_tokens = serializers.IntegerField()
@@ -93,7 +96,7 @@ class UsageGroupOut(UsageSumsOut):
 
     def to_representation(self, instance: dict[str, Any]) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        return {name: value for name, value in shown.items() if name in instance}
+        return {name: value for name, value in shown.items() if name not in GROUPS or name in instance}
 
 
 class UsageBucketOut(UsageSumsOut):
@@ -134,12 +137,18 @@ class InstantField(serializers.Field[datetime, str, str, Any]):
 _NO_ZONES = {"localtime", "Factory", "posixrules"}
 
 
+@cache
+def zones() -> frozenset[str]:
+    """Read once: it is a walk through the files of the time zone database."""
+    return frozenset(available_timezones() - _NO_ZONES)
+
+
 def zone_of(name: object) -> ZoneInfo:
-    return ZoneInfo(name) if isinstance(name, str) and name in available_timezones() else ZoneInfo("UTC")
+    return ZoneInfo(name) if isinstance(name, str) and name in zones() else ZoneInfo("UTC")
 
 
 def is_zone(name: str) -> bool:
-    return name in available_timezones() - _NO_ZONES
+    return name in zones()
 
 
 class RangeIn(serializers.Serializer[Any]):
@@ -158,17 +167,32 @@ class RangeIn(serializers.Serializer[Any]):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs.setdefault("to", timezone.now())
-        try:
-            attrs.setdefault("from", attrs["to"] - timedelta(days=30))
-        except OverflowError:
-            raise serializers.ValidationError({"to": "Out of range."}) from None
+        if "from" not in attrs:
+            try:
+                attrs["from"] = attrs["to"] - timedelta(days=30)
+            except OverflowError:
+                raise serializers.ValidationError({"to": "Out of range."}) from None
         if attrs["from"] > attrs["to"]:
             raise serializers.ValidationError({"from": "Must not lie after `to`."})
         return attrs
 
 
-class UsageIn(RangeIn):
+class BucketsIn(RangeIn):
     bucket = serializers.ChoiceField(choices=list(BUCKETS), default="day")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        try:
+            bucket_starts(start=attrs["from"], end=attrs["to"], tz=attrs["tz"], bucket=attrs["bucket"])
+        except TooManyBuckets:
+            problem = ErrorDetail(f"More than {BUCKETS_MAX} buckets; take larger ones.", code="too_many_buckets")
+            raise serializers.ValidationError({"bucket": [problem]}) from None
+        except OverflowError:
+            raise serializers.ValidationError({"from": "Out of range."}) from None
+        return attrs
+
+
+class UsageIn(BucketsIn):
     group_by = serializers.CharField(required=False, default="model_alias", max_length=200)
     groups = tuple(name for name in GROUPS if name != "user")
 

@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from billing import cost_metrics
 from billing.alerts import metrics as alert_metrics
 from billing.invariants.findings import INVARIANTS
+from billing.rollup import metrics as rollup_metrics
 from config.core.jsonb import decoded
 
 _HOLDS = "SELECT count(*), COALESCE(sum(amount), 0) FROM credit_holds WHERE status = 'open'"
@@ -44,6 +45,7 @@ def stored() -> Iterator[Metric]:
         yield from _ledger_check(_LastCheckRow(*last_check))
     yield from cost_metrics.stored()
     yield from alert_metrics.stored()
+    yield from rollup_metrics.stored()
 
 
 def _ledger_check(last: _LastCheckRow) -> Iterator[Metric]:

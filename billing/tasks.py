@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 from celery import shared_task
+from django.utils import timezone
 
 from billing.anchors import make_anchor
 from billing.check_progress import LoggedProgress
@@ -12,6 +13,10 @@ from billing.costs import compare_missed
 from billing.expiry import expire_due
 from billing.invariants import Finding, extent
 from billing.models import CostFinding
+from billing.rollup.checking import check as check_rolled_days
+from billing.rollup.checking import rolled_days
+from billing.rollup.progress import logged
+from billing.rollup.rolling import roll_up
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +63,21 @@ def compare_costs() -> int:
         )
     log.info("costs_compared", days=len(days), findings=len(findings))
     return len(findings)
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def roll_up_usage() -> int:
+    """Roll up what is over; returns the number of batches."""
+    return roll_up(timezone.now(), progress=logged)
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def check_usage_rollup() -> int:
+    """Nightly. A day that is not what its events come to is logged as an error; the number is returned."""
+    differing = [(day, tables) for day, tables in check_rolled_days(rolled_days()) if tables]
+    for day, tables in differing:
+        log.error("usage_rollup_differs", day=str(day), tables=tables)
+    return len(differing)
 
 
 def _log_finding(finding: Finding) -> None:

@@ -14,6 +14,7 @@ urlpatterns = [
     path("admin/users/<uuid:user_id>/enforcement", enforcement_views.UserEnforcementView.as_view()),
     path("admin/ledger/check", checking_views.CheckView.as_view()),
     path("admin/ledger/anchors", checking_views.AnchorsView.as_view()),
+    path("", include("billing.reports.urls")),
     path("", include("billing.corrections.urls")),
     path("", include("billing.limits.urls")),
     path("", include("billing.simulating.urls")),

@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from billing import ledger, reports
 from billing.csv_export import CSVRenderer, stream_csv, wants_csv
 from billing.models import CreditTransaction
+from billing.reports.usage import UsageQuery, usage_report
 from billing.serializers import (
     SupportWalletOut,
     TransactionFilterIn,
@@ -24,7 +25,6 @@ from billing.serializers import (
     WalletOut,
 )
 from billing.services import usage_csv, wallet_of_user
-from billing.usage import UsageQuery, usage_report
 from config.core.callers import caller_id
 from config.core.openapi import problems
 from users.permissions import IsStaffOrAdmin, require_permission

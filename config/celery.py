@@ -55,6 +55,9 @@ app.conf.update(
         # is there it costs one query.
         "anchor-ledger": {"task": "billing.tasks.anchor_ledger", "schedule": crontab(minute="7,27,47")},
         "compare-costs": {"task": "billing.tasks.compare_costs", "schedule": crontab(hour=0, minute=41)},
+        # What waits a little longer costs reports the reading of a few more events, and nothing else.
+        "roll-up-usage": {"task": "billing.tasks.roll_up_usage", "schedule": 300, "options": {"expires": 300}},
+        "check-usage-rollup": {"task": "billing.tasks.check_usage_rollup", "schedule": crontab(hour=2, minute=29)},
         "deliver-alerts": {
             "task": "billing.alerts.tasks.deliver_alerts",
             "schedule": 30,

@@ -21,6 +21,9 @@ class SessionsConfig(AppConfig):
             raise ImproperlyConfigured(str(error)) from None
         self._say_whose_rooms_they_are()
         self._say_what_is_over()
+        from sessions_app import desk_report
+
+        desk_report.register_all()
 
     def _say_whose_rooms_they_are(self) -> None:
         from billing.limits import subjects

@@ -170,6 +170,12 @@ class Turn(models.Model):
         indexes = [
             models.Index(fields=["lease_expires_at"], condition=Q(status="running"), name="turn_running_lease"),
             models.Index(fields=["session", "id"], name="turn_session_newest"),
+            # Reports count these; nearly all turns complete and are not in it.
+            models.Index(
+                fields=["finished_at", "status"],
+                condition=Q(status__in=["failed", "interrupted", "cancelled", "partial"]),
+                name="turn_ended_otherwise",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ from billing.models.entries import CreditAllocation, CreditTransaction
 from billing.models.events import ChargedEvent, LLMCallEvent, ToolCallEvent
 from billing.models.holds import CreditHold
 from billing.models.limits import SpendingLimit
+from billing.models.rollups import UsageActivity, UsageMonth, UsageRollup, UsageRollupState, UsageTotal
 from billing.models.wallets import CreditGrant, CreditWallet
 
 __all__ = [
@@ -37,6 +38,11 @@ __all__ = [
     "ShadowRefusal",
     "SpendingLimit",
     "ToolCallEvent",
+    "UsageActivity",
+    "UsageMonth",
+    "UsageRollup",
+    "UsageRollupState",
+    "UsageTotal",
     "UserEnforcement",
     "WebhookEndpoint",
 ]

@@ -177,7 +177,10 @@ class ToolCallEvent(models.Model):
                 name="tool_call_never_negative",
             ),
         ]
-        indexes = [models.Index(fields=["user_id", "created_at"], name="tool_calls_by_user")]
+        indexes = [
+            models.Index(fields=["user_id", "created_at"], name="tool_calls_by_user"),
+            models.Index(fields=["created_at"], condition=Q(credits_charged__gt=0), name="tool_calls_charged"),
+        ]
         triggers = [
             triggers.append_only_but_for_words(),
             triggers.never_truncated(),

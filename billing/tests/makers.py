@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
+
+from django.db import connection, transaction
 
 from billing import ledger
 from billing.ledger import MeteredCall, MeteredTool, Place, Reference, Settlement, Share
@@ -120,3 +123,27 @@ def charge(user_id: UUID, *pools: TokenPools, alias: str = "gpt-4o-mini") -> Set
         make_call(item, alias=alias, call_index=index, turn_id=reference.id) for index, item in enumerate(pools, 1)
     ]
     return settle(user_id, reference, *calls)
+
+
+def charge_at(at: datetime, user_id: UUID, *calls: MeteredCall) -> None:
+    """A turn with these calls, or direct ones, settled as if it had been then."""
+    reference = make_hold(user_id, "0", enforcement="off")
+    numbered = [
+        replace(call, turn_id=call.turn_id and reference.id, call_index=index) for index, call in enumerate(calls, 1)
+    ]
+    settle(user_id, reference, *numbered)
+    with transaction.atomic(), connection.cursor() as cursor:
+        # What is pending is judged before, as it was settled.
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        ids = [call.event_id for call in numbered]
+        cursor.execute("UPDATE llm_call_events SET created_at = %s WHERE id = ANY(%s)", [at, ids])
+        assert cursor.rowcount == len(ids)
+        cursor.execute("SET LOCAL session_replication_role = origin")
+
+
+def make_direct_call(pools: TokenPools = TokenPools(output=10_000), **fields: Any) -> MeteredCall:
+    """A call of OpenAI's API: of no turn."""
+    nowhere = dict.fromkeys(("room_id", "session_id", "turn_id", "step_id", "agent_id"))
+    return replace(make_call(pools, purpose="direct", **fields), **nowhere)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from billing import anchors, checking_views
+from billing import anchors, checking_views, closing
 from billing.models import CreditWallet, LedgerAnchor, LedgerCheck
 from billing.tests.db.test_invariants import damage
 from billing.tests.makers import charge
@@ -116,7 +116,7 @@ def test_who_may_look(path, right, people, settings):
 
 
 def test_anchors_are_listed_newest_first_page_by_page(staff, people, monkeypatch):
-    monkeypatch.setattr(anchors, "MARGIN_S", 0)
+    monkeypatch.setattr(closing, "MARGIN_S", 0)
     now = timezone.now()
     made = [anchors.make_anchor(now - timedelta(days=days)) for days in range(5)]
     seen, page = [], get(staff, ANCHORS, page_size=2).json()

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connection, transaction
 from django.utils import timezone
 
-from billing import anchors, tasks
+from billing import anchors, closing, tasks
 from billing.anchors import make_anchor, state_at, utc_text
 from billing.heads_file import NoHeadsFile, open_heads, write_heads
 from billing.ledger.chain import entry_hash, seed_hash
@@ -28,7 +28,7 @@ ONE = TokenPools(output=10_000)
 @pytest.fixture(autouse=True)
 def no_margin(monkeypatch):
     """The entries of a test are seconds old, and no other transaction is open in its database."""
-    monkeypatch.setattr(anchors, "MARGIN_S", 0)
+    monkeypatch.setattr(closing, "MARGIN_S", 0)
 
 
 def lines(*user_ids):
@@ -103,7 +103,7 @@ def test_a_wallet_of_today_that_was_chained_anew_is_found_by_an_anchor_of_now(le
 
 
 def test_a_midnight_that_has_only_just_been_is_not_anchored(monkeypatch):
-    monkeypatch.setattr(anchors, "MARGIN_S", 10**6)
+    monkeypatch.setattr(closing, "MARGIN_S", 10**6)
     assert tasks.anchor_ledger() is False
     assert not LedgerAnchor.objects.exists()
     with pytest.raises(CommandError, match="there is no other anchor"):

@@ -219,7 +219,7 @@ def test_a_scrape_shows_the_newest_day(django_assert_num_queries):
     bill(alice, cost(None), cost("0.25"), cost("0.5", provider="azure"), cost("2", alias="gpt-4o"))
     bill(alice, cost("7", NOTHING), day=DAY - timedelta(days=1))
     compare_missed(NIGHT)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         found = samples()
     assert found == {
         ("tallyroom_cost_credits", "gpt-4o-mini"): 3.0,

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from billing import anchors, references
+from billing import anchors, closing, references
 from billing.checking import check_everything, check_some
 from billing.hold_repair import repair_all_holds
 from billing.ledger import get_or_create_wallet
@@ -78,7 +78,7 @@ def test_four_checks_at_once_beside_twelve_writers():
 
 
 def test_four_who_anchor_one_time_make_one_anchor(monkeypatch):
-    monkeypatch.setattr(anchors, "MARGIN_S", 0)
+    monkeypatch.setattr(closing, "MARGIN_S", 0)
     make_wallet("5")
     as_of = timezone.now()
     results = at_once(*[lambda: anchors.make_anchor(as_of)] * 4)
@@ -88,7 +88,7 @@ def test_four_who_anchor_one_time_make_one_anchor(monkeypatch):
 
 
 def test_a_time_is_not_anchored_while_a_writing_transaction_from_before_it_is_open(monkeypatch):
-    monkeypatch.setattr(anchors, "MARGIN_S", 0)
+    monkeypatch.setattr(closing, "MARGIN_S", 0)
     user_id = make_wallet("5")
     locked, tried = Barrier(2), Barrier(2)
 

@@ -1,4 +1,4 @@
-"""What others may read of billing: a wallet, a turn's bill. All read-only; reading writes nothing."""
+"""What there is to read of one wallet and of single turns: balances, lots, a turn's bill."""
 
 from __future__ import annotations
 

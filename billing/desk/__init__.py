@@ -1,0 +1,1 @@
+"""The cost desk: reports for staff in the admin, as charts and tables. What they add up is `billing.reports`."""
