@@ -70,6 +70,18 @@ class FileTooLarge(DomainError):
         super().__init__(f"A file may have at most {limit_bytes:,} bytes.", limit_bytes=limit_bytes)
 
 
+class RateLimited(DomainError):
+    code, status, title = "rate_limited", 429, "Too many requests"
+
+    def __init__(self, detail: str = "", *, retry_after_s: int) -> None:
+        seconds = "a second" if retry_after_s == 1 else f"{retry_after_s} seconds"
+        super().__init__(
+            detail or f"Too many requests; please try again in {seconds}.",
+            retry_after_s=retry_after_s,
+            retry_after_seconds=retry_after_s,
+        )
+
+
 class ShuttingDown(DomainError):
     code, status, title = "provider_unavailable", 503, "Shutting down"
 
