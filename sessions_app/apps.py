@@ -21,6 +21,7 @@ class SessionsConfig(AppConfig):
             raise ImproperlyConfigured(str(error)) from None
         self._say_whose_rooms_they_are()
         self._say_what_is_over()
+        self._say_where_it_is_shown()
 
     def _say_whose_rooms_they_are(self) -> None:
         from billing.limits import subjects
@@ -47,3 +48,10 @@ class SessionsConfig(AppConfig):
 
         references.register("turn", ended(Turn, "queued", "running"))
         references.register("completion", ended(Completion, "running"))
+
+    def _say_where_it_is_shown(self) -> None:
+        from billing import reference_links
+        from sessions_app.work_links import completion_links, turn_links
+
+        reference_links.register("turn", turn_links)
+        reference_links.register("completion", completion_links)

@@ -168,6 +168,7 @@ class Turn(models.Model):
         indexes = [
             models.Index(fields=["lease_expires_at"], condition=Q(status="running"), name="turn_running_lease"),
             models.Index(fields=["session", "id"], name="turn_session_newest"),
+            models.Index(fields=["user_id", "id"], name="turn_user_newest"),
         ]
 
     def __str__(self) -> str:
