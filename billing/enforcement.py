@@ -9,11 +9,12 @@ from typing import cast
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from billing.ledger.states import Enforcement
 from billing.models import EnforcementOverride, UserEnforcement
+from users.staff_log import DELETION, record
 
 # For statements that read it along with other things, such as the opening of a turn; they bind `user_id`.
 OVERRIDE_SQL = """COALESCE((SELECT u.enforcement FROM user_enforcement u WHERE u.user_id = %(user_id)s),
@@ -33,26 +34,48 @@ def current(*, user_id: UUID) -> Enforcement:
 
 def set_override(*, enforcement: str, updated_by: str) -> None:
     """In force for every process from its commit on. Idempotent."""
-    EnforcementOverride.objects.update_or_create(
-        singleton=True, defaults={"enforcement": enforcement, "updated_by": updated_by, "updated_at": Now()}
-    )
+    with transaction.atomic():
+        before = describe()["enforcement"]
+        row, _ = EnforcementOverride.objects.update_or_create(
+            singleton=True, defaults={"enforcement": enforcement, "updated_by": updated_by, "updated_at": Now()}
+        )
+        record(row, f"Enforcement of the deployment: {before} → {enforcement}.", actor=updated_by)
 
 
-def clear_override() -> None:
+def clear_override(*, cleared_by: str) -> None:
     """Back to the environment's setting. Idempotent."""
-    EnforcementOverride.objects.all().delete()
+    with transaction.atomic():
+        row = EnforcementOverride.objects.select_for_update().first()
+        if row is None:
+            return
+        after = settings.CREDIT_ENFORCEMENT
+        message = f"Enforcement of the deployment: {row.enforcement} → {after}, the environment's."
+        record(row, message, actor=cleared_by, flag=DELETION)
+        row.delete()
 
 
 def set_for_user(*, user_id: UUID, enforcement: str, updated_by: str) -> None:
     """In force for this user from its commit on. Idempotent."""
-    UserEnforcement.objects.update_or_create(
-        user_id=user_id, defaults={"enforcement": enforcement, "updated_by": updated_by, "updated_at": Now()}
-    )
+    with transaction.atomic():
+        before = describe(user_id=user_id)["enforcement"]
+        row, _ = UserEnforcement.objects.update_or_create(
+            user_id=user_id, defaults={"enforcement": enforcement, "updated_by": updated_by, "updated_at": Now()}
+        )
+        record(row, f"Enforcement of user {user_id}: {before} → {enforcement}.", actor=updated_by)
 
 
-def clear_for_user(*, user_id: UUID) -> None:
+def clear_for_user(*, user_id: UUID, cleared_by: str) -> None:
     """Back to the deployment's. Idempotent."""
-    UserEnforcement.objects.filter(user_id=user_id).delete()
+    with transaction.atomic():
+        row = UserEnforcement.objects.select_for_update().filter(user_id=user_id).first()
+        if row is None:
+            return
+        after = describe()["enforcement"]
+        record(
+            row, f"Enforcement of user {user_id}: {row.enforcement} → {after}, the deployment's.", actor=cleared_by,
+            flag=DELETION,
+        )  # fmt: skip
+        row.delete()
 
 
 def describe(*, user_id: UUID | None = None) -> dict[str, str | None]:

@@ -56,7 +56,7 @@ class EnforcementView(APIView):
     def delete(self, request: Request) -> Response:
         """Back to the environment's setting."""
         require_permission(request, "billing.change_enforcementoverride")
-        enforcement.clear_override()
+        enforcement.clear_override(cleared_by=str(caller_id(request)))
         return Response(EnforcementOut(enforcement.describe()).data)
 
 
@@ -96,7 +96,7 @@ class UserEnforcementView(APIView):
         """Back to the deployment's."""
         require_permission(request, "billing.change_userenforcement")
         _ensure_user(user_id)
-        enforcement.clear_for_user(user_id=user_id)
+        enforcement.clear_for_user(user_id=user_id, cleared_by=str(caller_id(request)))
         return _of_user(user_id)
 
 

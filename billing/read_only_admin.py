@@ -9,6 +9,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
+from config.core.admin_lists import KeysetAdmin
+
 
 def with_owner(rows: QuerySet[Any]) -> QuerySet[Any]:
     """Each row with its user's e-mail, as `owner_email`."""
@@ -18,7 +20,7 @@ def with_owner(rows: QuerySet[Any]) -> QuerySet[Any]:
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Looks, never touches. Pages do not count their tables, which grow without end."""
+    """Looks, never touches."""
 
     show_full_result_count = False
     list_per_page = 50
@@ -41,3 +43,9 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+
+class GrowingTableAdmin(KeysetAdmin, ReadOnlyAdmin):
+    """For tables that grow with every turn: keyset pages, nothing counted."""
+
+    sortable_by = ()

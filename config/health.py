@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config import presence
+from config.core import rate_limits
 from pricing import cache as price_cache
 from pricing.errors import NoActiveVersion
 
@@ -33,7 +34,7 @@ class HealthView(APIView):
 
     @extend_schema(operation_id="health", responses={200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT}, auth=[])
     def get(self, request: Request) -> Response:
-        """Database, Redis, worker, and the price version and revision that this process serves.
+        """Database, Redis, worker, rate limits, and the price version and revision that this process serves.
 
         503 without database.
         """
@@ -54,6 +55,7 @@ def health_checks() -> dict[str, Any]:
         "database": "ok" if database else "down",
         "redis": "ok" if presence.redis_answers() else "down",
         "worker": "unknown" if worker is None else "ok" if worker else "absent",
+        "rate_limits": rate_limits.state(),
         "pricing": _pricing() if database else {"status": "unknown"},
     }
 

@@ -52,7 +52,7 @@ INSTALLED_APPS = [
     "files",
     "sessions_app",
     "config.embedded",
-    "django.contrib.admin",
+    "users.admin_app.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -149,6 +149,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W008"]
 
 # Users
 AUTH_USER_MODEL = "users.User"
+AUTHENTICATION_BACKENDS = ["users.backends.StaffBackend"]
 LOGIN_REDIRECT_URL = "/admin/"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -200,6 +201,14 @@ TURN_TIMEOUT_S = env.integer("TURN_TIMEOUT_S", default=300, least=1)
 EVENTS_TTL_S = env.integer("EVENTS_TTL_S", default=86_400, least=1)
 SESSION_TITLES = env.choice("SESSION_TITLES", default="text", allowed=("off", "text", "model"))
 DRAIN_TIMEOUT_S = env.integer("DRAIN_TIMEOUT_S", default=30, least=0)
+
+# Rate limits; 0 switches one off. A login counts where it fails, for its e-mail at its address and for the address.
+RATE_LIMIT_TURNS_PER_MINUTE = env.integer("RATE_LIMIT_TURNS_PER_MINUTE", default=10, most=100_000)
+RATE_LIMIT_TURNS_PER_HOUR = env.integer("RATE_LIMIT_TURNS_PER_HOUR", default=60, most=100_000)
+RATE_LIMIT_COMPLETIONS_PER_MINUTE = env.integer("RATE_LIMIT_COMPLETIONS_PER_MINUTE", default=600, most=100_000)
+RATE_LIMIT_LOGIN_FAILURES = env.integer("RATE_LIMIT_LOGIN_FAILURES", default=10, most=100_000)
+RATE_LIMIT_LOGIN_FAILURES_PER_ADDRESS = env.integer("RATE_LIMIT_LOGIN_FAILURES_PER_ADDRESS", default=100, most=100_000)
+RATE_LIMIT_LOGIN_WINDOW_S = env.integer("RATE_LIMIT_LOGIN_WINDOW_S", default=900, least=1, most=86_400)
 
 # LLM
 LLM_BASE_URL = env.http_url("LLM_BASE_URL")

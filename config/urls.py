@@ -26,10 +26,6 @@ api: list[URLPattern | URLResolver] = [
     path("", include("sessions_app.urls")),
 ]
 
-admin.site.site_header = "Tallyroom"
-admin.site.site_title = "Tallyroom"
-admin.site.index_title = "Staff"
-
 urlpatterns = [
     path("", RedirectView.as_view(url="/api/v1/docs")),
     path("api/v1/", include(api)),

@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from config.core.errors import NotFound, ValidationFailed
+from config.core.money import usage_text
 from config.core.transactions import retrying
 from pricing.actor import act_as
 from pricing.errors import NoActiveVersion, StaleRevision, UnknownModelAlias, VersionNotEditable
@@ -26,6 +27,7 @@ from pricing.models import (
     PricingVersion,
     ToolPricing,
 )
+from users.staff_log import record
 
 REQUIRED_FIELDS = ("multiplier", "provider_model", "context_tokens")
 EDITABLE_FIELDS = frozenset({*REQUIRED_FIELDS, "provider", "fallback_alias", *USD_RATES})
@@ -68,7 +70,8 @@ def set_multiplier(
             row = _find(version, model_alias)
             if row is None:
                 raise UnknownModelAlias(version.version)
-            return _save(row, {"multiplier": multiplier})
+            before = row.multiplier
+            return _said(_save(row, {"multiplier": multiplier}), before, actor=actor)
 
     return retrying(work, attempts=2)
 
@@ -99,8 +102,9 @@ def put_model(
             version = _lock(pricing_version, actor=actor, expected_revision=expected_revision)
             row = _find(version, model_alias)
             if row is None:
-                return _save(_new(version, model_alias, fields), fields), True
-            return _save(row, fields), False
+                return _said(_save(_new(version, model_alias, fields), fields), None, actor=actor), True
+            before = row.multiplier
+            return _said(_save(row, fields), before, actor=actor), False
 
     return retrying(work, attempts=2)
 
@@ -210,6 +214,14 @@ def _save(row: ModelPricing, fields: Mapping[str, Any]) -> ModelPricing:
     is_new = row._state.adding  # noqa: SLF001 - Django's documented way to ask
     row.save(force_insert=is_new, update_fields=None if is_new else list(fields))
     return ModelPricing.objects.select_related("version").get(pk=row.pk)
+
+
+def _said(row: ModelPricing, before: Decimal | None, *, actor: str) -> ModelPricing:
+    """A new multiplier in Django's LogEntry; what else has changed is in the revision."""
+    if row.multiplier != before:
+        old = "new" if before is None else usage_text(before)
+        record(row.version, f"Multiplier of {row.model_alias}: {old} → {usage_text(row.multiplier)}.", actor=actor)
+    return row
 
 
 def _clean(row: ModelPricing | ToolPricing) -> None:

@@ -24,6 +24,7 @@ class SessionsConfig(AppConfig):
         from sessions_app import desk_report
 
         desk_report.register_all()
+        self._say_where_it_is_shown()
 
     def _say_whose_rooms_they_are(self) -> None:
         from billing.limits import subjects
@@ -50,3 +51,10 @@ class SessionsConfig(AppConfig):
 
         references.register("turn", ended(Turn, "queued", "running"))
         references.register("completion", ended(Completion, "running"))
+
+    def _say_where_it_is_shown(self) -> None:
+        from billing import reference_links
+        from sessions_app.work_links import completion_links, turn_links
+
+        reference_links.register("turn", turn_links)
+        reference_links.register("completion", completion_links)

@@ -176,6 +176,7 @@ class Turn(models.Model):
                 condition=Q(status__in=["failed", "interrupted", "cancelled", "partial"]),
                 name="turn_ended_otherwise",
             ),
+            models.Index(fields=["user_id", "id"], name="turn_user_newest"),
         ]
 
     def __str__(self) -> str:

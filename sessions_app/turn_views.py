@@ -26,10 +26,11 @@ from config.core.paging import KeysetPagination
 from config.core.transactions import in_thread
 from sessions_app import metrics
 from sessions_app.errors import IdempotencyInProgress, TurnFailed, TurnNotRegenerable
+from sessions_app.limiting import limited, turn_limits
 from sessions_app.models import Turn
 from sessions_app.serializers import RegenerateIn, ResumeIn, TurnIn, TurnOut
 from sessions_app.services import session_of
-from sessions_app.turns.admission import Started, admit, ended_turn, start
+from sessions_app.turns.admission import Started, admit, ended_turn, is_new, start
 from sessions_app.turns.cancelling import cancel
 from sessions_app.turns.event_log import TurnEvent
 from sessions_app.turns.heartbeats import with_heartbeats
@@ -61,6 +62,7 @@ ADMISSION = problems(
     "422 context_budget_exceeded",
     "422 unknown_model_alias",
     "422 idempotency_key_reused",
+    "429 rate_limited",
     "503 database_unavailable",
 )
 _REGENERATION = problems("409 turn_not_regenerable")
@@ -141,7 +143,7 @@ class _RunsTurn(AsyncAPIView):
         def unit() -> Any:
             nonlocal waits
             asked, waits = self.asked(request, id_)
-            return admit(asked)
+            return limited(partial(admit, asked), claim=asked.claim, limits=turn_limits(asked.user_id), is_new=is_new)
 
         try:
             return await start(partial(self.admitted, request, unit), waits=lambda: waits)

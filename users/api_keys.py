@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -18,6 +19,7 @@ from rest_framework.request import Request
 
 from config.core.errors import NotFound, ValidationFailed
 from users.models import ApiKey, User
+from users.staff_log import record
 
 # Tells a key from login tokens, which are hexadecimal, and from JWTs, which have dots; scanners of leaks look for it.
 MARK = "tally_"
@@ -63,6 +65,15 @@ def revoke(user: User, key_id: UUID) -> None:
     """End a key at once. Its row stays, for what it was used for. Raises: NotFound."""
     if not keys_of(user).filter(id=key_id).update(revoked_at=Now()):
         raise NotFound
+
+
+def revoke_by_staff(key: ApiKey, *, actor: UUID | str | None) -> bool:
+    """End anybody's key at once, and say who did. False where it had been revoked."""
+    with transaction.atomic():
+        revoked = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now())
+        if revoked:
+            record(key, f"API key {key.prefix}… of user {key.user_id}: revoked.", actor=actor)
+        return bool(revoked)
 
 
 def _digest(key: str) -> str:

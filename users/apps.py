@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class UsersConfig(AppConfig):
@@ -8,3 +9,6 @@ class UsersConfig(AppConfig):
     def ready(self) -> None:
         # Imported for what it registers: the security scheme of the OpenAPI file.
         from users import openapi  # noqa: F401
+        from users.roles import complete_roles
+
+        post_migrate.connect(complete_roles, dispatch_uid="users.roles")

@@ -7,11 +7,13 @@ from typing import Any, ClassVar
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.db.models import Value
-from django.db.models.functions import Lower
+from django.db.models.functions import Collate, Lower
 from django.utils import timezone
 
 from config.core.ids import uuid7
 from users.addresses import ADDRESS_MAX_LENGTH, validate_address
+
+BYTEWISE_EMAIL = Collate(Lower("email"), "C")
 
 
 class UserQuerySet(models.QuerySet["User"]):
@@ -19,10 +21,17 @@ class UserQuerySet(models.QuerySet["User"]):
         """Whose address this is, in whatever case. Both sides are folded by PostgreSQL, which has an index for it."""
         return self.alias(folded_email=Lower("email")).filter(folded_email=Lower(Value(email)))
 
+    def with_prefix(self, beginning: str) -> UserQuerySet:
+        """Whose address begins so, in whatever case. Compared byte by byte, as an index of its own has them."""
+        return self.alias(bytewise_email=BYTEWISE_EMAIL).filter(bytewise_email__startswith=beginning.lower())
+
 
 class UserManager(BaseUserManager["User"]):
     def get_queryset(self) -> UserQuerySet:
         return UserQuerySet(self.model, using=self._db)
+
+    def with_prefix(self, beginning: str) -> UserQuerySet:
+        return self.get_queryset().with_prefix(beginning)
 
     def with_address(self, email: str) -> UserQuerySet:
         return self.get_queryset().with_address(email)
@@ -69,6 +78,7 @@ class User(AbstractBaseUser, PermissionsMixin):
                 violation_error_message="A user with this e-mail address exists.",
             )
         ]
+        indexes = [models.Index(BYTEWISE_EMAIL, name="user_email_prefix")]
 
     def __str__(self) -> str:
         return self.email

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import AllowAny
@@ -12,6 +14,7 @@ from rest_framework.views import APIView
 from config.core.openapi import problems
 from users import services
 from users.authentication import SCHEME
+from users.login_limits import limited_login
 from users.permissions import caller
 from users.serializers import LoginInput, RegisterInput, TokenOutput, UserOutput
 
@@ -51,13 +54,16 @@ class TokenView(PublicView):
         operation_id="auth_token",
         summary="Log in",
         request=LoginInput,
-        responses={200: TokenOutput, **problems("401 not_authenticated", *_BAD_BODY)},
+        responses={200: TokenOutput, **problems("401 not_authenticated", *_BAD_BODY, "429 rate_limited")},
     )
     def post(self, request: Request) -> Response:
-        """The token goes into `Authorization: Bearer <token>`. It is shown this once."""
+        """The token goes into `Authorization: Bearer <token>`. It is shown this once. Failures are limited."""
         body = LoginInput(data=request.data)
         body.is_valid(raise_exception=True)
-        issued = services.log_in(**body.validated_data)
+        data = body.validated_data
+        issued = limited_login(
+            partial(services.log_in, **data), email=data["email"], address=request.META.get("REMOTE_ADDR", "")
+        )
         if issued is None:
             raise NotAuthenticated("The e-mail address or the password is wrong.")
         return Response(TokenOutput(issued).data)

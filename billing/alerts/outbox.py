@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from datetime import timedelta
 from typing import Any, Literal
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
@@ -18,6 +19,7 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Coalesce, Now
 
 from billing.models import AlertDelivery, WebhookEndpoint
+from users.staff_log import record
 
 Channel = Literal["webhook", "mail"]
 # What comes of an attempt that failed; `lost`: another has taken over since, and has the say.
@@ -95,7 +97,7 @@ def dropped(delivery: AlertDelivery, *, reason: str) -> None:
     _record(delivery, {"status": "dropped", "last_error": reason}, endpoint={})
 
 
-def send_again(deliveries: QuerySet[AlertDelivery]) -> int:
+def send_again(deliveries: QuerySet[AlertDelivery], *, actor: UUID | str | None) -> int:
     """Make what has ended due once more, from the first delay on, under the same ids; returns how many.
 
     Not pings, which anybody can repeat, and nothing for an endpoint that is switched off.
@@ -103,9 +105,14 @@ def send_again(deliveries: QuerySet[AlertDelivery]) -> int:
     ended = deliveries.exclude(status="pending").filter(alert__isnull=False)
     open_ones = ended.filter(Q(endpoint=None) | Q(endpoint__disabled_at=None))
     chosen = AlertDelivery.objects.filter(id__in=list(open_ones.values_list("id", flat=True))).exclude(status="pending")
-    return chosen.update(
-        status="pending", attempts=0, next_attempt_at=Now(), delivered_at=None, http_status=None, last_error=""
-    )
+    with transaction.atomic():
+        rows = list(chosen.select_for_update().order_by("id"))
+        AlertDelivery.objects.filter(id__in=[row.id for row in rows]).update(
+            status="pending", attempts=0, next_attempt_at=Now(), delivered_at=None, http_status=None, last_error=""
+        )
+        for row in rows:
+            record(row, f"Message {row.id}, {row}: to be sent again.", actor=actor)
+    return len(rows)
 
 
 def _record(delivery: AlertDelivery, changes: dict[str, Any], *, endpoint: dict[str, Any]) -> bool:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -21,6 +21,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from billing.corrections.forms import CorrectionForm
+from billing.corrections.journal import described, logged
+from billing.corrections.rehearsal import Rehearsal, rehearse
 from billing.corrections.services import post_once, posted_before
 from billing.models import CreditTransaction, CreditWallet
 from config.core.errors import DomainError, IdempotencyKeyReused
@@ -36,7 +38,7 @@ _NOT_ASKED = frozenset({"csrfmiddlewaretoken", "confirmed"})
 class Correction:
     """One correction of one wallet, as the page about it needs it.
 
-    `moves` is what a filled-in form would move the balance by; `perform` does it, and gets the actor and the key.
+    `perform` does it, and gets the actor and the key.
     """
 
     title: str
@@ -44,7 +46,6 @@ class Correction:
     form: Callable[..., CorrectionForm]
     wallet: CreditWallet
     back: str
-    moves: Callable[[dict[str, Any]], Decimal]
     perform: Callable[..., UUID]
     facts: tuple[tuple[str, str], ...] = ()
 
@@ -62,7 +63,7 @@ def run(request: HttpRequest, site: admin.AdminSite, correction: Correction) -> 
     asked = form.asked()
     try:
         if "confirmed" not in request.POST:
-            return _page(request, site, correction, form, moves=correction.moves(asked))
+            return _page(request, site, correction, form, _rehearsed(request, correction, asked))
         entry, is_replay = _perform(request, correction, form.cleaned_data["token"], asked)
     except DomainError as refusal:
         form.add_error(None, refusal.detail)
@@ -71,7 +72,7 @@ def run(request: HttpRequest, site: admin.AdminSite, correction: Correction) -> 
 
 
 def _done(request: HttpRequest, correction: Correction, entry: CreditTransaction, *, is_replay: bool) -> HttpResponse:
-    _say(request, correction, entry, is_replay=is_replay)
+    _say(request, entry, is_replay=is_replay)
     return HttpResponseRedirect(reverse("admin:billing_creditwallet_change", args=[correction.wallet.pk]))
 
 
@@ -94,26 +95,25 @@ def _claim(request: HttpRequest, token: UUID) -> Claim:
     return Claim(staff.pk, f"admin-{token}", fingerprint(method="ADMIN", path=request.path, body=sent))
 
 
+def _rehearsed(request: HttpRequest, correction: Correction, asked: dict[str, Any]) -> Rehearsal:
+    perform = partial(correction.perform, **asked, initiated_by=str(request.user.pk))
+    return rehearse(correction.wallet.user_id, perform)
+
+
 def _perform(
     request: HttpRequest, correction: Correction, token: UUID, asked: dict[str, Any]
 ) -> tuple[CreditTransaction, bool]:
     claim = _claim(request, token)
-    return post_once(
-        claim, lambda: correction.perform(**asked, initiated_by=str(claim.caller_id), idempotency_key=claim.key)
-    )  # fmt: skip
+    perform = partial(correction.perform, **asked, initiated_by=str(claim.caller_id), idempotency_key=claim.key)
+    return post_once(claim, logged(perform, title=correction.title, actor=str(claim.caller_id)))
 
 
-def _say(request: HttpRequest, correction: Correction, entry: CreditTransaction, *, is_replay: bool) -> None:
-    done = f"{entry.get_kind_display()} of {ledger_text(entry.amount)}"
+def _say(request: HttpRequest, entry: CreditTransaction, *, is_replay: bool) -> None:
+    done = described(entry)
     if is_replay:
         messages.warning(request, f"This form had been sent already: {done}, entry {entry.seq}, was made once.")
         return
     messages.success(request, f"{done}: the balance is {ledger_text(entry.balance_after)}.")
-    staff: Any = request.user
-    LogEntry.objects.log_actions(
-        staff.pk, [correction.wallet], CHANGE, change_message=f"{correction.title}: {done}; {entry.reason}",
-        single_object=True,
-    )  # fmt: skip
 
 
 def _shown(value: Any) -> str:
@@ -129,17 +129,9 @@ def _shown(value: Any) -> str:
 
 def _page(
     request: HttpRequest, site: admin.AdminSite, correction: Correction, form: CorrectionForm,
-    moves: Decimal | None = None,
+    preview: Rehearsal | None = None,
 ) -> TemplateResponse:  # fmt: skip
-    wallet, values = correction.wallet, form.cleaned_data if form.is_bound else {}
-    preview = None
-    if moves is not None:
-        preview = {
-            "moves": ledger_text(moves),
-            "before": ledger_text(wallet.balance),
-            "after": ledger_text(wallet.balance + moves),
-            "is_overdrawn": wallet.balance + moves < 0,
-        }
+    values = form.cleaned_data if form.is_bound else {}
     context = {
         **site.each_context(request),
         "title": correction.title,
@@ -147,7 +139,7 @@ def _page(
         "fields": [(field, _shown(values.get(field.name))) for field in form.visible_fields()],
         "preview": preview,
         "facts": correction.facts,
-        "wallet": wallet,
+        "wallet": correction.wallet,
         "back": correction.back,
         "opts": CreditWallet._meta,
     }

@@ -17,7 +17,7 @@ from config.core.ids import uuid7
 from config.core.money import ZERO, parse_credits
 from pricing import cache as price_cache
 
-_GIVEN = [(kind.value, kind.label) for kind in CreditGrant.Kind if kind != CreditGrant.Kind.ADJUSTMENT]
+GIVEN_KINDS = [(kind.value, kind.label) for kind in CreditGrant.Kind if kind != CreditGrant.Kind.ADJUSTMENT]
 
 
 class CreditsFormField(forms.CharField):
@@ -56,7 +56,7 @@ class CorrectionForm(forms.Form):
 
 class GrantForm(CorrectionForm):
     amount = CreditsFormField(positive=True)
-    kind = forms.ChoiceField(choices=_GIVEN, initial="promo", help_text="A purchase is a top-up in the ledger.")
+    kind = forms.ChoiceField(choices=GIVEN_KINDS, initial="promo", help_text="A purchase is a top-up in the ledger.")
     priority = forms.IntegerField(min_value=0, max_value=100, initial=50, help_text="Lower is burnt first.")
     expires_at = forms.SplitDateTimeField(required=False, widget=AdminSplitDateTime, help_text="UTC; empty: never.")
     campaign = forms.CharField(max_length=64, required=False)

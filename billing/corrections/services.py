@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import OperationalError
 
 from billing import ledger
+from billing.corrections.journal import logged
 from billing.errors import NothingToVoid, RefundExceedsDebit
 from billing.ledger import Reference
 from billing.ledger.refundable import read_refundable
@@ -83,14 +84,6 @@ def refundable(user_id: UUID, reference: Reference) -> Decimal:
     return ZERO if found is None else found.left
 
 
-def ensure_refundable(amount: Decimal | None, left: Decimal) -> Decimal:
-    """The amount that would be refunded. Raises: RefundExceedsDebit."""
-    wanted = left if amount is None else amount
-    if wanted <= 0 or wanted > left:
-        raise RefundExceedsDebit(left)
-    return wanted
-
-
 def _debits(user_id: UUID, turn_id: UUID) -> bool:
     return CreditTransaction.objects.filter(user_id=user_id, reference_id=turn_id, kind="debit").exists()
 
@@ -111,7 +104,7 @@ def void_once(claim: Claim | None, *, grant_id: UUID, reason: str, initiated_by:
         )
 
     try:
-        return post_once(claim, make)
+        return post_once(claim, logged(make, title="Void grant", actor=initiated_by))
     except NothingToVoid:
         before = CreditTransaction.objects.filter(reference_type="void", reference_id=grant_id).first()
         if before is None:

@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 
 from billing import ledger
 from billing.corrections import services
+from billing.corrections.journal import logged
 from billing.corrections.serializers import AdjustIn, GrantIn, RefundIn, VoidIn
 from billing.models import CreditTransaction
 from billing.serializers import TransactionOut
@@ -38,7 +39,7 @@ class _CorrectionView(APIView):
     permission_classes = [IsStaffOrAdmin]
 
     def moved(
-        self, request: Request, user_id: UUID, serializer: type[Serializer[Any]], move: Callable[..., UUID]
+        self, request: Request, user_id: UUID, serializer: type[Serializer[Any]], move: Callable[..., UUID], title: str
     ) -> Response:
         """Once per Idempotency-Key; 201 with the entry, also when replayed."""
         claim = claim_of(request)
@@ -58,7 +59,7 @@ class _CorrectionView(APIView):
                 **body.validated_data,
             )
 
-        return _entry(*services.post_once(claim, make))
+        return _entry(*services.post_once(claim, logged(make, title=title, actor=str(caller_id(request)))))
 
 
 def _entry(entry: CreditTransaction, is_replay: bool) -> Response:
@@ -73,7 +74,7 @@ class GrantView(_CorrectionView):
     def post(self, request: Request, user_id: UUID) -> Response:
         """Give a user credits as a lot of its own."""
         require_permission(request, "billing.add_creditgrant")
-        return self.moved(request, user_id, GrantIn, ledger.grant)
+        return self.moved(request, user_id, GrantIn, ledger.grant, "Grant credits")
 
 
 class AdjustView(_CorrectionView):
@@ -83,7 +84,7 @@ class AdjustView(_CorrectionView):
     def post(self, request: Request, user_id: UUID) -> Response:
         """Correct a balance by a signed amount."""
         require_permission(request, "billing.add_credittransaction")
-        return self.moved(request, user_id, AdjustIn, ledger.adjust)
+        return self.moved(request, user_id, AdjustIn, ledger.adjust, "Adjust balance")
 
 
 class RefundView(_CorrectionView):
@@ -96,7 +97,7 @@ class RefundView(_CorrectionView):
     def post(self, request: Request, user_id: UUID) -> Response:
         """Give back what a turn or one debit took, or a part of it, into the lots that it came from."""
         require_permission(request, "billing.add_credittransaction")
-        return self.moved(request, user_id, RefundIn, services.refund)
+        return self.moved(request, user_id, RefundIn, services.refund, "Refund")
 
 
 class VoidView(APIView):

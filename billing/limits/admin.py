@@ -8,7 +8,6 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin
-from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -19,6 +18,9 @@ from billing.models import SpendingLimit
 from billing.read_only_admin import with_owner
 from billing.refusals import or_said
 from billing.serializers import is_zone
+from config.core.admin_lists import KeysetAdmin
+from users.models import User
+from users.staff_log import LoggedByServices
 
 
 class NewLimitForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -35,7 +37,7 @@ class NewLimitForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ("email", "subject", "subject_id", "period", "amount", "tz")
 
     def clean_email(self) -> UUID:
-        user = get_user_model().objects.filter(email__iexact=self.cleaned_data["email"]).first()
+        user = User.objects.with_address(self.cleaned_data["email"]).first()
         if user is None:
             raise forms.ValidationError("There is no such user.")
         return UUID(str(user.pk))
@@ -85,16 +87,13 @@ def _not_negative(amount: Any) -> Any:
 
 
 @admin.register(SpendingLimit)
-class SpendingLimitAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class SpendingLimitAdmin(LoggedByServices, KeysetAdmin):
     list_display = ("owner", "subject", "subject_id", "amount", "period", "tz", "spent", "period_start", "is_staff_set")
     list_filter = ("is_staff_set", "subject", "period")
-    search_fields = ("=user_id", "=subject_id")
-    search_help_text = "user id or subject id"
-    show_full_result_count = False
-    list_per_page = 50
+    find_by = ("user_id",)
+    search_help_text = "user (id or e-mail)"
     # Deleting many at once would go past the services.
     actions = None
-    ordering = ("-id",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return with_owner(super().get_queryset(request))
@@ -138,4 +137,4 @@ class SpendingLimitAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return or_said(request, partial(super().delete_view, request, *args, **kwargs))
 
     def delete_model(self, request: HttpRequest, obj: SpendingLimit) -> None:
-        services.delete(obj)
+        services.delete(obj, deleted_by=str(request.user.pk))

@@ -19,8 +19,9 @@ from billing.locks import read_claims, read_holdings, read_wallet
 from billing.models import ChargedEvent, CreditWallet, SpendingLimit
 from config.core.errors import NotFound, ValidationFailed
 from config.core.ids import uuid7
-from config.core.money import ZERO
+from config.core.money import ZERO, ledger_text
 from config.core.transactions import joined_atomic
+from users.staff_log import ADDITION, CHANGE, DELETION, record
 
 # Each is looked at when a turn of its user opens.
 LIMITS_MAX = 100
@@ -67,6 +68,7 @@ def create(
         row.spent = charged_since(row, row.period_start)
         row.save(force_insert=True)
         CreditWallet.objects.filter(user_id=user_id).update(has_limits=True)
+        _say(row, f"{_named(row)}: set to {ledger_text(amount)}.", actor=set_by, flag=ADDITION)
         return row
 
 
@@ -78,18 +80,23 @@ def change(limit: SpendingLimit, *, amount: Decimal, set_by: str) -> SpendingLim
     """
     with joined_atomic():
         get_or_create_wallet(user_id=limit.user_id)
-        changed = SpendingLimit.objects.filter(id=limit.id).update(amount=amount, set_by=set_by, updated_at=Now())
-        if not changed:
+        row = SpendingLimit.objects.filter(id=limit.id).first()
+        if row is None:
             raise NotFound
+        SpendingLimit.objects.filter(id=limit.id).update(amount=amount, set_by=set_by, updated_at=Now())
+        _say(row, f"{_named(row)}: {ledger_text(row.amount)} → {ledger_text(amount)}.", actor=set_by)
         limit.refresh_from_db()
         return limit
 
 
-def delete(limit: SpendingLimit) -> None:
+def delete(limit: SpendingLimit, *, deleted_by: str) -> None:
     """Locks: the wallet row. Idempotent."""
     with joined_atomic():
         get_or_create_wallet(user_id=limit.user_id)
-        SpendingLimit.objects.filter(id=limit.id).delete()
+        deleted, _ = SpendingLimit.objects.filter(id=limit.id).delete()
+        if deleted:
+            message = f"{_named(limit)}: {ledger_text(limit.amount)} taken away."
+            _say(limit, message, actor=deleted_by, flag=DELETION)
         left = SpendingLimit.objects.filter(user_id=limit.user_id).exists()
         CreditWallet.objects.filter(user_id=limit.user_id).update(has_limits=left)
 
@@ -124,6 +131,16 @@ def charged_since(limit: SpendingLimit, start: datetime) -> Decimal:
                              "api_key": {"api_key_id": limit.subject_id}}[limit.subject]  # fmt: skip
     events = ChargedEvent.objects.filter(Q(**about), user_id=limit.user_id, created_at__gte=start)
     return events.aggregate(sum=Sum("credits_charged"))["sum"] or ZERO
+
+
+def _named(row: SpendingLimit) -> str:
+    return f"Limit a {row.period} ({row.tz}) of {row.get_subject_display()} {row.subject_id}"
+
+
+def _say(row: SpendingLimit, message: str, *, actor: str, flag: int = CHANGE) -> None:
+    """What staff set is staff's doing; what a user sets of their own is nobody else's business."""
+    if row.is_staff_set:
+        record(row, message, actor=actor, flag=flag)
 
 
 def _as_limit(row: SpendingLimit) -> Limit:

@@ -91,7 +91,8 @@ class MyLimitView(APIView):
     @extend_schema(operation_id="delete_spending_limit", responses={204: None, **problems(*_REFUSED, "404 not_found")})
     def delete(self, request: Request, limit_id: UUID) -> Response:
         """Take a limit of yours away; those that staff set stay."""
-        services.delete(_limit(id=limit_id, user_id=caller_id(request), is_staff_set=False))
+        limit = _limit(id=limit_id, user_id=caller_id(request), is_staff_set=False)
+        services.delete(limit, deleted_by=str(caller_id(request)))
         return Response(status=204)
 
 
@@ -136,7 +137,8 @@ class UserLimitView(APIView):
     def delete(self, request: Request, user_id: UUID, limit_id: UUID) -> Response:
         """Take away a limit that staff set."""
         require_permission(request, "billing.delete_spendinglimit")
-        services.delete(_limit(id=limit_id, user_id=user_id, is_staff_set=True))
+        limit = _limit(id=limit_id, user_id=user_id, is_staff_set=True)
+        services.delete(limit, deleted_by=str(caller_id(request)))
         return Response(status=204)
 
 

@@ -53,7 +53,8 @@ class Alert(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["created_at"], condition=Q(fanned_out_at__isnull=True), name="alert_not_fanned_out")
+            models.Index(fields=["created_at"], condition=Q(fanned_out_at__isnull=True), name="alert_not_fanned_out"),
+            models.Index(fields=["user_id", "id"], name="alert_user_newest"),
         ]
 
     def __str__(self) -> str:

@@ -86,6 +86,18 @@ class NoRoomForBody(DomainError):
         super().__init__("There is no room for this request right now; please try again.", retry_after_s=5)
 
 
+class RateLimited(DomainError):
+    code, status, title = "rate_limited", 429, "Too many requests"
+
+    def __init__(self, detail: str = "", *, retry_after_s: int) -> None:
+        seconds = "a second" if retry_after_s == 1 else f"{retry_after_s} seconds"
+        super().__init__(
+            detail or f"Too many requests; please try again in {seconds}.",
+            retry_after_s=retry_after_s,
+            retry_after_seconds=retry_after_s,
+        )
+
+
 class ShuttingDown(DomainError):
     code, status, title = "provider_unavailable", 503, "Shutting down"
 

@@ -27,6 +27,15 @@ from config.embedded.service import Service
 from config.embedded.signals import ReceivedSignals
 
 TESTS = "test"
+# Who measures, or runs again and again, must not be told to wait. `make run` has the limits of a production start.
+WITHOUT_RATE_LIMITS = ("demo", TESTS, "chaos")
+RATE_LIMITS = tuple(
+    f"RATE_LIMIT_{what}"
+    for what in (
+        *("TURNS_PER_MINUTE", "TURNS_PER_HOUR", "COMPLETIONS_PER_MINUTE"),
+        *("LOGIN_FAILURES", "LOGIN_FAILURES_PER_ADDRESS"),
+    )
+)
 START_TIMEOUT_S = 60.0
 START_ATTEMPTS = 4
 POLL_S = 0.05
@@ -45,7 +54,7 @@ def supervise(*, name: str, with_llm: bool, command: Sequence[str]) -> int:
         try:
             say(f"Starting the embedded services in {folder.relative_to(REPOSITORY)}")
             start_all(services, signals)
-            return run_command(command, command_environment(os.environ, folder, services), signals)
+            return run_command(command, command_environment(os.environ, folder, services, name=name), signals)
         except Interrupted as interruption:
             return interruption.exit_code
         finally:
@@ -95,11 +104,15 @@ def stop_all(services: Sequence[Service]) -> None:
     processes.end_descendants()
 
 
-def command_environment(caller: Mapping[str, str], folder: Path, services: Sequence[Service]) -> dict[str, str]:
+def command_environment(
+    caller: Mapping[str, str], folder: Path, services: Sequence[Service], *, name: str = ""
+) -> dict[str, str]:
     """The caller's environment, pointed at our services and at no others."""
     elsewhere = {"DATABASE_POOL_URL", "CELERY_BROKER_URL", "STORAGE_BACKEND"}
     environment = {name: value for name, value in caller.items() if name not in elsewhere}
     environment.setdefault("DEBUG", "1")
+    if name in WITHOUT_RATE_LIMITS:
+        environment = dict.fromkeys(RATE_LIMITS, "0") | environment
     environment["SECRET_KEY"] = persisted_secret(folder, "secret_key")
     environment[DATA_DIR_VARIABLE] = str(folder)
     # Beside its database: the nightly job removes what no row names.
@@ -107,8 +120,8 @@ def command_environment(caller: Mapping[str, str], folder: Path, services: Seque
     environment["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), str(bundled_postgres() / "bin"), caller.get("PATH", os.defpath)]
     )
-    for name in ("NO_PROXY", "no_proxy"):
-        environment[name] = ",".join(filter(None, [caller.get(name), "127.0.0.1", "localhost"]))
+    for proxy in ("NO_PROXY", "no_proxy"):
+        environment[proxy] = ",".join(filter(None, [caller.get(proxy), "127.0.0.1", "localhost"]))
     for service in services:
         environment |= service.environment()
     return environment

@@ -18,6 +18,7 @@ from sessions_app.completions.outcome import Outcome
 
 DONE = b"data: [DONE]\n\n"
 _PAYMENT_REQUIRED = 402
+_TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
 
 
@@ -107,7 +108,7 @@ def event(data: dict[str, Any]) -> bytes:
 def error_of(*, status: int, code: str, message: str) -> dict[str, Any]:
     """OpenAI's own form of an error."""
     kind = "server_error" if status >= _SERVER_ERROR else "invalid_request_error"
-    kind = "insufficient_quota" if status == _PAYMENT_REQUIRED else kind
+    kind = {_PAYMENT_REQUIRED: "insufficient_quota", _TOO_MANY_REQUESTS: "rate_limit_exceeded"}.get(status, kind)
     return {"message": message, "type": kind, "param": None, "code": code}
 
 

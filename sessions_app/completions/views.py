@@ -29,6 +29,7 @@ from sessions_app.completions.opening import OpenedCompletion, open_completion
 from sessions_app.completions.outcome import Outcome, stored
 from sessions_app.completions.recovery import recover
 from sessions_app.completions.running import CompletionRun, completions
+from sessions_app.limiting import completion_limits, limited
 from sessions_app.models import Completion
 from sessions_app.turn_views import EventStreamRenderer
 from sessions_app.turns.heartbeats import HEARTBEAT, HEARTBEAT_S
@@ -53,6 +54,7 @@ _REFUSED = problems(
     "422 context_budget_exceeded",
     "422 unknown_model_alias",
     "422 idempotency_key_reused",
+    "429 rate_limited",
     "502 provider_error",
     "503 provider_unavailable",
     "503 database_unavailable",
@@ -117,7 +119,12 @@ class ChatCompletionsView(_OpenAIErrors, AsyncAPIView):
             wanted = asked.read(
                 request.data, user_id=caller_id(request), claim=claim_of(request), api_key_id=key_id_of(request)
             )
-            opened = open_completion(wanted)
+            opened = limited(
+                partial(open_completion, wanted),
+                claim=wanted.claim,
+                limits=completion_limits(wanted.user_id),
+                is_new=lambda found: isinstance(found, OpenedCompletion),
+            )
             if isinstance(opened, OpenedCompletion):
                 return opened
             # A retry is how a client learns what became of a call whose process died.

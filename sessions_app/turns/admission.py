@@ -59,6 +59,11 @@ def admit(request: TurnRequest) -> Admitted:
     return Turn.objects.get(id=turn.id) if turn.status == Turn.Status.RUNNING and recover(turn.id) else turn
 
 
+def is_new(admitted: Admitted) -> bool:
+    """Whether a turn was made, and not an earlier one found."""
+    return isinstance(admitted, OpenedTurn | Queued)
+
+
 async def start(admitting: Callable[[], Awaitable[Admitted]], *, waits: Callable[[], bool]) -> Started:
     """Start the turn that `admitting` opens, or find the one that it replays.
 

@@ -63,6 +63,11 @@ class EventStore:
         found: Any = await self._redis.xread(positions, block=block_ms)
         return {turns[key]: [_event(entry) for entry in entries] for key, entries in found}
 
+    async def forget(self, turn_ids: Sequence[UUID]) -> None:
+        """Take these turns' events away before their time."""
+        if turn_ids:
+            await self._redis.unlink(*[_key(turn_id) for turn_id in turn_ids])
+
     async def aclose(self) -> None:
         await self._redis.aclose()
 

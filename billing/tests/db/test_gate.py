@@ -66,8 +66,8 @@ def test_a_users_enforcement_goes_before_the_deployments(settings):
     assert [enforcement.current(user_id=user) for user in (alice, bob)] == ["hard", "off"]
     assert enforcement.describe(user_id=alice)["source"] == "user"
     assert enforcement.describe(user_id=bob)["source"] == "override"
-    enforcement.clear_for_user(user_id=alice)
-    enforcement.clear_override()
+    enforcement.clear_for_user(user_id=alice, cleared_by="staff")
+    enforcement.clear_override(cleared_by="staff")
     assert enforcement.describe(user_id=alice) == {
         "enforcement": "warn", "source": "environment", "environment": "warn", "updated_by": None,
     }  # fmt: skip

@@ -156,7 +156,7 @@ def test_a_wallet_without_limits_is_not_asked_for_them():
     user_id, room = make_wallet("5"), uuid7()
     row = limit(user_id, "room", room, "1")
     assert CreditWallet.objects.get(user_id=user_id).has_limits is True
-    services.delete(row)
+    services.delete(row, deleted_by="test")
     assert CreditWallet.objects.get(user_id=user_id).has_limits is False
     make_hold(user_id, "5", place=Place(room_id=room))
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from django.contrib import admin
 from django.test import Client
-from django.utils import timezone
 
-from billing.anchors import make_anchor
-from billing.costs import compare_missed
-from billing.models import Alert, AlertDelivery, CreditTransaction, CreditWallet, LedgerCheck
-from billing.tests.makers import charge, make_hold
-from pricing.rating import TokenPools
-from sessions_app.models import SessionSummary, TurnContextAudit
-from sessions_app.tests.makers import make_ended_turn, make_person, make_session
+from billing.models import CreditTransaction, CreditWallet
+from sessions_app.tests.admin_rows import make_admin_rows
+from sessions_app.tests.makers import make_person
 from users.models import User
 
 pytestmark = pytest.mark.django_db
@@ -30,32 +23,7 @@ READ_ONLY = [page for page in PAGES if page.startswith(("billing/", "sessions_ap
 
 @pytest.fixture
 def alice():
-    alice = make_person("alice")
-    turn = make_ended_turn(alice, make_session(alice, "ann"))
-    SessionSummary.objects.create(
-        session=turn.session,
-        turn=turn,
-        model_alias="gpt-4o",
-        used_fallback=True,
-        fallback_reason="unreadable",
-        messages=0,
-    )
-    columns = {field.name: 0 for field in TurnContextAudit._meta.fields if field.get_internal_type() == "IntegerField"}
-    TurnContextAudit.objects.create(
-        turn=turn, session=turn.session, strategy="pruned", explanation="It did not fit.", model_alias="gpt-4o",
-        summary_used_fallback=True, exact=False, calls=[], **columns,
-    )  # fmt: skip
-    LedgerCheck.objects.create(
-        started_at=timezone.now(), finished_at=timezone.now(), wallets_checked=1, violations=0, ok=True
-    )
-    # Below the threshold, and further than the wallet reaches.
-    charge(alice.id, TokenPools(output=60_000))
-    make_hold(alice.id, "1")
-    make_hold(alice.id, "50", enforcement="warn")
-    AlertDelivery.objects.create(alert=Alert.objects.get(user_id=alice.id), user_id=alice.id)
-    compare_missed(timezone.now() + timedelta(days=1))
-    make_anchor(timezone.now() - timedelta(days=1))
-    return alice
+    return make_admin_rows()
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ def test_health_shows_the_price_version_and_the_missing_worker(web):
     assert shown["checks"] == {
         "database": "ok",
         "redis": "ok",
+        "rate_limits": "off",
         "pricing": {"status": "ok", "pricing_version": "2026-02-20"},
     }
 

@@ -21,7 +21,7 @@ def test_the_four_operations_and_their_answers_are_described(paths: dict[str, An
     }
     assert answers == {
         ("register", "post"): ["201", "400", "403", "413", "422"],
-        ("token", "post"): ["200", "400", "401", "413", "422"],
+        ("token", "post"): ["200", "400", "401", "413", "422", "429"],
         ("logout", "post"): ["204", "401", "422"],
         ("me", "get"): ["200", "401", "503"],
     }

@@ -10,7 +10,7 @@ import pytest
 from config.embedded import folder_lock, processes, supervisor
 from config.embedded.errors import EmbeddedError, Interrupted
 from config.embedded.service import Service
-from config.embedded.supervisor import command_environment, start_all, stop_all, wait_until_ready
+from config.embedded.supervisor import RATE_LIMITS, command_environment, start_all, stop_all, wait_until_ready
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -120,6 +120,14 @@ def test_the_command_sees_our_services_and_nobody_else_s(tmp_path: Path) -> None
     assert environment["PATH"].endswith(":/usr/bin")
     again = command_environment(caller, tmp_path, [])
     assert again["SECRET_KEY"] == environment["SECRET_KEY"]
+
+
+@pytest.mark.parametrize(("name", "limit"), [("test", "0"), ("demo", "0"), ("chaos", "0"), ("run", None)])
+def test_who_measures_or_repeats_itself_has_no_rate_limits(tmp_path: Path, name: str, limit: str | None) -> None:
+    environment = command_environment({"PATH": "/usr/bin"}, tmp_path, [], name=name)
+    assert {environment.get(variable) for variable in RATE_LIMITS} == {limit}
+    chosen = {"PATH": "/usr/bin", "RATE_LIMIT_TURNS_PER_MINUTE": "3"}
+    assert command_environment(chosen, tmp_path, [], name=name)["RATE_LIMIT_TURNS_PER_MINUTE"] == "3"
 
 
 def test_a_second_supervisor_of_a_folder_is_told_who_holds_it(tmp_path: Path) -> None:
