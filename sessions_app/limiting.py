@@ -30,8 +30,10 @@ def completion_limits(user_id: UUID) -> list[Limit]:
 
 
 def limited(open_: Callable[[], T], *, claim: Claim | None, limits: list[Limit], is_new: Callable[[T], bool]) -> T:
-    """Open something within these limits. Only what is made counts: a refusal gives its place back, and so does a
-    replay, which finds its first outcome also where there is no place left.
+    """Open something within these limits.
+
+    Only what is made counts: a refusal gives its place back, and so does a replay, which finds its first outcome also
+    where there is no place left.
 
     Raises: RateLimited, and what `open_` raises.
     """

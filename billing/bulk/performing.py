@@ -17,7 +17,7 @@ from config.core.money import ledger_text
 from users.staff_log import record
 
 # Proxies cut answers off after half a minute or so. What is left then is gone on with from the page.
-BUDGET_S = 15.0
+BUDGET_S = 25.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ class Found:
 
 
 def find(text: str) -> tuple[list[Found], bool]:
-    """At most FOUND_MAX users, by address; and whether there are more. An id may be a user's, a wallet's, an entry's
-    or a lot's. All by indexes, nothing counted."""
+    """At most FOUND_MAX users, by address; and whether there are more.
+
+    An id may be a user's, a wallet's, an entry's or a lot's. All by indexes, nothing counted.
+    """
     text = text.strip()
     if not text or "\x00" in text:
         return [], False
