@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
+    precondition,
     rule,
     run_state_machine_as_test,
 )  # fmt: skip
@@ -119,7 +120,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.base = datetime.now(UTC) + timedelta(minutes=30)
         self.seen: list[tuple[str, int]] = []
         self.lot_ids, self.debit_ids, self.references, self.settled, self.holds = [], [], [], [], {}
-        self.is_sound, self.steps, self.facts = True, 0, set()
+        self.is_sound, self.steps, self.facts, self.limit = True, 0, set(), None
 
     @initialize(
         is_careful=st.sampled_from([True, False, False]), lots=st.lists(grants, max_size=4),
@@ -127,7 +128,7 @@ class LedgerMachine(RuleBasedStateMachine):
     )  # fmt: skip
     def begin(self, is_careful, lots, cap):
         """A careful operator refuses in time, and takes nothing away: then nothing ever overdraws the wallet."""
-        self.is_careful, self.limit = is_careful, None
+        self.is_careful = is_careful
         if cap is not None:
             self.limit = limits.create(
                 user_id=self.user_id, subject="user", subject_id=self.user_id, period="month",
@@ -278,13 +279,13 @@ class LedgerMachine(RuleBasedStateMachine):
             lambda: self.model.adjust(amount),
         )
 
+    @precondition(lambda self: self.limit is not None)
     @rule(more=st.integers(-3, 5))
     def move_the_limit(self, more):
         """Work that runs goes on, also where it has passed what may be charged from now on."""
-        if self.limit is not None:
-            self.model.cap = max(0, self.model.cap + more * CREDIT)
-            amount = credits(self.model.cap)
-            self.step(lambda: limits.change(self.limit, amount=amount, set_by="test"), lambda: None)
+        self.model.cap = max(0, self.model.cap + more * CREDIT)
+        amount = credits(self.model.cap)
+        self.step(lambda: limits.change(self.limit, amount=amount, set_by="test"), lambda: None)
 
     @rule(place=places)
     def void(self, place):
