@@ -83,7 +83,8 @@ def make_everything(name, settings):
     )  # fmt: skip
     ToolCallEvent.objects.create(
         turn_id=turn.id, session_id=session_id, room_id=turn.room_id, user_id=person.id, step_id=step.id,
-        agent_id=agent.id, credits_burned=0, pricing_version="2026-02-20", pricing_revision=1, created_at=timezone.now(),
+        agent_id=agent.id, credits_burned=0, pricing_version="2026-02-20", pricing_revision=1,
+        created_at=timezone.now(),
         agent_key=f"{name}_agent", call_index=1, tool_name=f"{word}-tool", arguments_hash="0" * 64, status="success",
         latency_ms=1, result_bytes=1, called_at=timezone.now(),
     )  # fmt: skip
