@@ -73,7 +73,8 @@ def script(provider: ScriptedProvider) -> Script:
 @pytest.fixture(scope="module")
 def web(committed: None, provider: ScriptedProvider) -> Iterator[WebProcess]:
     # DEBUG, so that static files need not be collected.
-    with web_processes(1, LLM_BASE_URL=provider.base_url, LLM_API_KEY="k", DEBUG="1", PRICING_REFRESH_S="1") as (one,):
+    environment = {"LLM_BASE_URL": provider.base_url, "LLM_API_KEY": "k", "DEBUG": "1", "CREDIT_USD_VALUE": "0.02"}
+    with web_processes(1, **environment) as (one,):
         yield one
 
 
