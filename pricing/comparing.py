@@ -96,7 +96,7 @@ def compare(version: PricingVersion, against: PricingVersion) -> Comparison:
         version=books[0],
         against=books[1],
         weights=_differences(old["weights"], new["weights"]),
-        rows=[_rows(kind.name, kind.key, old.get(kind.name, []), new.get(kind.name, [])) for kind in ROW_KINDS],
+        rows=[_rows(kind.name, kind.key, kind.recorded(old), kind.recorded(new)) for kind in ROW_KINDS],
         samples=[_priced(sample, new=books[0], old=books[1]) for sample in SAMPLE_TURNS],
     )
 

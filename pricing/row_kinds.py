@@ -5,6 +5,7 @@ Copying a version, comparing two, and showing what changes go through this list:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,13 @@ class RowKind:
     name: str
     model: type[Model]
     key: str
+    # What a snapshot has of a row that it keeps as one value under its key; None where it keeps whole rows.
+    value: str | None = None
+
+    def recorded(self, snapshot: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """The rows of this kind in a snapshot; one from before there were any has none."""
+        found = snapshot.get(self.name, [])
+        return [{self.key: key, self.value: one} for key, one in found.items()] if self.value and found else [*found]
 
     def copy(self, source: PricingVersion, target: PricingVersion) -> None:
         """Make the target's rows of this kind what the source's are. The target is a draft that has none."""
@@ -33,5 +41,5 @@ class RowKind:
 
 ROW_KINDS = (
     RowKind(name="models", model=ModelPricing, key="model_alias"),
-    RowKind(name="tools", model=ToolPricing, key="tool_name"),
+    RowKind(name="tools", model=ToolPricing, key="tool_name", value="credits_per_call"),
 )

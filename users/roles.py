@@ -21,14 +21,23 @@ PERMISSIONS: dict[str, dict[str, tuple[str, ...]]] = {
             "view_*",
             *("add_pricingversion", "change_pricingversion"),
             *("add_modelpricing", "change_modelpricing", "delete_modelpricing"),
+            *("add_toolpricing", "change_toolpricing", "delete_toolpricing"),
         ),
+        # What a version would have charged is told from what was used.
+        "billing": ("view_llmcallevent",),
     },
     # Wallets: looked at, granted to, refunded, adjusted, voided. What things cost, not what people wrote.
     SUPPORT: {
         "users": ("view_user",),
         "billing": (
             *("view_creditwallet", "view_credittransaction", "view_creditgrant", "view_credithold"),
-            *("view_creditallocation", "view_llmcallevent", "view_spendinglimit", "view_userenforcement"),
+            *(
+                "view_creditallocation",
+                "view_llmcallevent",
+                "view_toolcallevent",
+                "view_spendinglimit",
+                "view_userenforcement",
+            ),
             *("add_creditgrant", "change_creditgrant", "add_credittransaction"),
         ),
     },

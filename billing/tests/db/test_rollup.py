@@ -69,7 +69,7 @@ def test_a_quarter_holds_the_sums_of_its_events():
     ]  # fmt: skip
     months = UsageMonth.objects.filter(subject="user").order_by("model_alias")
     assert list(months.values_list("start", "model_alias", "subject_id", "credits_charged")) == [
-        (datetime(2026, 6, 1, tzinfo=UTC), "", alice, Decimal(3)),
+        (datetime(2026, 6, 1, tzinfo=UTC), "*", alice, Decimal(3)),
         (datetime(2026, 6, 1, tzinfo=UTC), "gpt-4o-mini", alice, Decimal(3)),
     ]
 

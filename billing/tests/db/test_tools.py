@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from billing import ledger, reports, usage
+from billing import ledger, reports
 from billing.costs import compare_day
 from billing.errors import InsufficientCredits, RefundExceedsDebit, SpendingLimitReached
 from billing.invariants import check_wallets
@@ -26,6 +26,7 @@ from billing.models import (
     ToolCallEvent,
 )
 from billing.redacting import redact_tool_calls
+from billing.reports.usage import UsageQuery, usage_report
 from billing.tests.db.test_limits import everything_is_ones_own, limit, spent  # noqa: F401 - fixture
 from billing.tests.makers import credits, make_call, make_hold, make_tool, make_wallet, settle, share
 from config.core.ids import uuid7
@@ -240,12 +241,12 @@ def test_usage_adds_up_to_the_ledger_and_shows_tools_as_a_purpose_without_an_ali
     user_id = make_wallet("5")
     reference = use(user_id, "success", "error", "success")
     now = datetime.now(UTC)
-    query = usage.UsageQuery(now - timedelta(days=1), now + timedelta(days=1), tz=UTC, user_id=user_id,
+    query = UsageQuery(now - timedelta(days=1), now + timedelta(days=1), tz=UTC, user_id=user_id,
                              group_by=("purpose", "model_alias"))  # fmt: skip
-    report = usage.usage_report(query)
+    report = usage_report(query)
     assert report["totals"]["credits_charged"] == Decimal("1.5")
     rows = [
-        (row["purpose"], row["model_alias"], row["call_count"], row["output_tokens"], f"{row['credits_charged']:f}")
+        (row["purpose"], row["model_alias"], row["calls"], row["output_tokens"], f"{row['credits_charged']:f}")
         for row in report["breakdown"]
     ]
     assert rows == [("agent", "gpt-4o-mini", 1, 10_000, "1.00000000"), ("tool", "", 2, 0, "0.50000000")]

@@ -19,6 +19,7 @@ from pricing.tests.makers import (
     make_next,
     make_scheduled,
     make_staff,
+    price_tool,
     refused,
     statuses,
     stored,
@@ -318,3 +319,17 @@ def test_a_diff_after_activation_is_against_what_is_named(client):
     (change,) = body["rows"][0]["changed"]
     assert change["values"][0]["percent"] == "50.00"
     assert PricingVersion.objects.get(status="active").version == "next"
+
+
+def test_a_diff_tells_what_tools_cost_and_a_draft_keeps_it(client):
+    price_tool("search", "0.01")
+    make_next()
+    price_tool("search", "0.02", version="next")
+    price_tool("file_read", "0.5", version="next")
+    [_, tools] = client.get(f"{NEXT}/diff").json()["rows"]
+    cost = {"name": "credits_per_call", "old": None, "new": "0.50000000", "percent": None}
+    assert (tools["name"], tools["removed"]) == ("tools", [])
+    assert tools["added"] == [{"key": "file_read", "values": [cost]}]
+    assert tools["changed"] == [
+        {"key": "search", "values": [{**cost, "old": "0.01000000", "new": "0.02000000", "percent": "100.00"}]}
+    ]  # fmt: skip

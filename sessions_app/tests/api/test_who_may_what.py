@@ -24,7 +24,9 @@ from billing.models import CostFinding, CreditGrant, CreditTransaction, CreditWa
 from billing.tests.makers import credits
 from config.core.ids import uuid7
 from files.models import UploadedFile
+from pricing import lifecycle
 from pricing.models import PricingVersion
+from pricing.tests.makers import SEED, in_an_hour, make_next, price_tool
 from sessions_app.models import Turn
 from sessions_app.tests.admin_rows import make_admin_rows
 from sessions_app.tests.makers import Person, make_person
@@ -79,6 +81,8 @@ PAGES: dict[str, Statuses] = {
     **model("knox_authtoken", AUDITOR),
     # pricing
     **model("pricing_pricingversion", PRICING, AUDITOR, add=for_(PRICING)),
+    "pricing_pricingversion_review": for_(PRICING, AUDITOR),
+    "pricing_pricingversion_clone": for_(PRICING),
     **model("pricing_pricingrevision", PRICING, AUDITOR),
     # billing
     **model("billing_creditwallet", SUPPORT, AUDITOR),
@@ -93,7 +97,9 @@ PAGES: dict[str, Statuses] = {
     "billing_creditgrant_void": for_(SUPPORT),
     **model("billing_credithold", SUPPORT, AUDITOR),
     **model("billing_creditallocation", SUPPORT, AUDITOR),
-    **model("billing_llmcallevent", SUPPORT, AUDITOR),
+    **model("billing_llmcallevent", PRICING, SUPPORT, AUDITOR),
+    **model("billing_toolcallevent", SUPPORT, AUDITOR),
+    "billing_usagetotal_changelist": for_(PRICING, SUPPORT, AUDITOR),
     **model("billing_spendinglimit", SUPPORT, AUDITOR, add=ROOT_ONLY, delete=ROOT_ONLY),
     **model("billing_userenforcement", SUPPORT, AUDITOR, add=ROOT_ONLY, delete=ROOT_ONLY),
     # There is at most one, and there is one.
@@ -124,7 +130,23 @@ GRANT = {"amount": "1", "reason": "x"}
 ENDPOINTS: dict[str, tuple[tuple[str, ...], int, dict[str, object] | None]] = {
     "GET pricing": ((PRICING, AUDITOR), 200, None),
     "PATCH pricing/<path:model_alias>": ((PRICING,), 200, {"multiplier": "1.5"}),
+    "GET pricing/versions": ((PRICING, AUDITOR), 200, None),
+    "POST pricing/versions": ((PRICING,), 201, {"version": "another"}),
+    "GET pricing/versions/<str:version>": ((PRICING, AUDITOR), 200, None),
+    "PATCH pricing/versions/<str:version>": ((PRICING,), 200, {"note": "x"}),
+    "POST pricing/versions/<str:version>/schedule": ((PRICING,), 200, {"effective_at": "2099-01-01T00:00:00Z"}),
+    "POST pricing/versions/<str:version>/unschedule": ((PRICING,), 200, {}),
+    "POST pricing/versions/<str:version>/activate": ((PRICING,), 200, {}),
+    "POST pricing/versions/<str:version>/rollback": ((PRICING,), 201, {}),
+    "GET pricing/versions/<str:version>/diff": ((PRICING, AUDITOR), 200, None),
+    "GET pricing/versions/<str:version>/simulate": ((PRICING, AUDITOR), 200, None),
     "PUT pricing/versions/<str:version>/models/<path:model_alias>": ((PRICING,), 200, {"multiplier": "1.5"}),
+    "DELETE pricing/versions/<str:version>/models/<path:model_alias>": ((PRICING,), 204, None),
+    "PUT pricing/versions/<str:version>/tools/<str:tool_name>": ((PRICING,), 200, {"credits_per_call": "0.5"}),
+    "DELETE pricing/versions/<str:version>/tools/<str:tool_name>": ((PRICING,), 204, None),
+    "GET usage/summary": ((PRICING, SUPPORT, AUDITOR), 200, None),
+    "GET analytics/active-users": ((PRICING, SUPPORT, AUDITOR), 200, None),
+    "GET settings/enforcement/shadow/refusals": ((AUDITOR,), 200, None),
     "GET wallets/<uuid:user_id>": ((SUPPORT, AUDITOR), 200, None),
     "POST wallets/<uuid:user_id>/grant": ((SUPPORT,), 201, GRANT),
     "POST wallets/<uuid:user_id>/adjust": ((SUPPORT,), 201, GRANT),
@@ -179,7 +201,8 @@ def rows(settings):
     compare_missed(timezone.now() + timedelta(days=1))
     if not CostFinding.objects.exists():
         CostFinding.objects.create(day=timezone.now().date(), kind="drift", provider="p", model_alias="a", detail="d")
-    version = PricingVersion.objects.get(status="active")
+    make_versions()
+    version = PricingVersion.objects.get(status="draft")
     version.note = "A change, so that there is a revision."
     version.save(update_fields=["note"])
     return {
@@ -187,10 +210,26 @@ def rows(settings):
         "limit_id": limit.id,
         "grant_id": CreditGrant.objects.filter(user_id=alice.id, remaining__gt=0).first() or refilled(alice.id),
         "model_alias": "gpt-4o",
-        "version": version.version,
+        "version": "draft",
+        "tool_name": "search",
         "debit": CreditTransaction.objects.get(user_id=alice.id, kind="debit").id,
         "key": key,
     }
+
+
+def make_versions():
+    """One in each state that a version may be in."""
+    make_next("old")
+    lifecycle.activate(pricing_version="old", actor="test")
+    lifecycle.roll_back(pricing_version=SEED, actor="test")
+    make_next("planned")
+    lifecycle.schedule(pricing_version="planned", effective_at=in_an_hour(), actor="test")
+    make_next("draft")
+    price_tool("search", version="draft")
+
+
+# Of these routes another version than the draft is asked for.
+VERSION_OF = {"unschedule": "planned", "rollback": "old"}
 
 
 def refilled(user_id):
@@ -244,6 +283,8 @@ def url_of(name, rows):
     }
     if name in special:
         return reverse(f"admin:{name}", args=special[name])
+    if name in {"pricing_pricingversion_review", "pricing_pricingversion_clone"}:
+        return reverse(f"admin:{name}", args=[PricingVersion.objects.get(version="draft").pk])
     if name in {"billing_creditwallet_grant", "billing_creditwallet_adjust"}:
         return reverse(f"admin:{name}", args=[CreditWallet.objects.get(user_id=rows["user_id"]).pk])
     prefix, _, action = name.rpartition("_")
@@ -322,13 +363,14 @@ def test_an_endpoint_answers_each_as_the_table_says(rows, people):
     answered, expected = {}, {}
     for endpoint, (may, ok, body) in ENDPOINTS.items():
         method, _, route = endpoint.partition(" ")
+        named = {**rows, "version": VERSION_OF.get(route.rpartition("/")[2], rows["version"])}
         sent = {**body, "transaction_id": str(rows["debit"])} if body and "transaction_id" in body else body
         for who in EVERYBODY:
             client = APIClient()
             if people[who] is not None:
                 client.credentials(HTTP_AUTHORIZATION=f"Bearer {people[who].token}")
             with transaction.atomic():
-                answer = getattr(client, method.lower())(path_of(route, rows), sent)
+                answer = getattr(client, method.lower())(path_of(route, named), sent)
                 transaction.set_rollback(True)
             code = answer.json().get("code") if answer.status_code >= 400 else None
             answered[endpoint, who] = (answer.status_code, code)
@@ -368,15 +410,17 @@ def test_roles_hold_exactly_this():
         for group in Group.objects.exclude(name="auditor")
     }
     assert held["pricing editor"] == [
-        "pricing.add_modelpricing", "pricing.add_pricingversion", "pricing.change_modelpricing",
-        "pricing.change_pricingversion", "pricing.delete_modelpricing", "pricing.view_modelpricing",
-        "pricing.view_pricingrevision", "pricing.view_pricingversion",
+        "billing.view_llmcallevent", "pricing.add_modelpricing", "pricing.add_pricingversion",
+        "pricing.add_toolpricing", "pricing.change_modelpricing", "pricing.change_pricingversion",
+        "pricing.change_toolpricing", "pricing.delete_modelpricing", "pricing.delete_toolpricing",
+        "pricing.view_modelpricing", "pricing.view_pricingrevision", "pricing.view_pricingversion",
+        "pricing.view_toolpricing",
     ]  # fmt: skip
     assert held["support"] == [
         "billing.add_creditgrant", "billing.add_credittransaction", "billing.change_creditgrant",
         "billing.view_creditallocation", "billing.view_creditgrant", "billing.view_credithold",
         "billing.view_credittransaction", "billing.view_creditwallet", "billing.view_llmcallevent",
-        "billing.view_spendinglimit", "billing.view_userenforcement", "users.view_user",
+        "billing.view_spendinglimit", "billing.view_toolcallevent", "billing.view_userenforcement", "users.view_user",
     ]  # fmt: skip
     auditor = Group.objects.get(name="auditor").permissions
     assert not auditor.exclude(codename__startswith="view_").exists()

@@ -8,10 +8,10 @@ from decimal import Decimal
 import openai
 import pytest
 
-from billing.models import CreditHold, CreditTransaction, LLMCallEvent
+from billing.models import CreditHold, CreditTransaction, LLMCallEvent, ToolCallEvent
 from pricing.services import put_model
 from pricing.tests.makers import SEED
-from sessions_app.models import Completion, ToolCallEvent
+from sessions_app.models import Completion
 from sessions_app.tests.e2e.servers import web_processes
 from sessions_app.tests.e2e.test_completions import CALLED, HI, USAGE, WEATHER, client_of
 from sessions_app.tests.makers import make_person
