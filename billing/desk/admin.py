@@ -17,10 +17,10 @@ from billing.desk.charts import draw
 from billing.desk.forms import DeskForm, presets
 from billing.desk.pieces import Asked, Report, Shown, Table
 from billing.desk.registry import reports
-from billing.invariants.reading import snapshot
 from billing.models import UsageTotal
 from billing.read_only_admin import ReadOnlyAdmin
 from billing.reports.csv_answers import CSV_GROUPS_MAX
+from billing.reports.moments import one_moment
 from billing.reports.views import PERMISSION
 from billing.serializers import zones
 
@@ -86,7 +86,7 @@ def _report(name: str) -> Report:
 
 
 def _made(report: Report, asked: Asked) -> Shown:
-    with snapshot():
+    with one_moment():
         return report.make(asked)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from billing.invariants.reading import snapshot
 from billing.reports import sums
 from billing.reports.buckets import bucket_starts
+from billing.reports.moments import one_moment
 from billing.reports.spans import Span, split
 
 GROUPS = {
@@ -53,7 +53,7 @@ def usage_report(query: UsageQuery, *, limit: int | None = None) -> dict[str, An
     The buckets add up to the totals, and so does the breakdown; empty buckets are left out. `limit`: only the groups
     that were charged most, the rest being added up in `others`; `groups` is how many there are.
     """
-    with snapshot():
+    with one_moment():
         buckets = by_time(query)
         totals = sums.total(buckets)
         breakdown, groups = by_group(query, limit=limit)
