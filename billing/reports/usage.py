@@ -131,7 +131,7 @@ def _charged_most(
     by = sums.quoted(*owned)
     found = sums.fetch(
         f"SELECT {by}, sum(credits_charged) AS charged, count(*) OVER () AS groups FROM {{parts}} GROUP BY {by}"  # noqa: S608
-        f" {sums.SOMETHING} ORDER BY charged DESC, {sums.quoted(*query.group_by)} LIMIT {int(limit)}",
+        f" {{something}} ORDER BY charged DESC, {sums.quoted(*query.group_by)} LIMIT {int(limit)}",
         parts, owned, "calls, credits_charged", query.conditions(),
     )  # fmt: skip
     few = {"user_id": {row[owner] for row in found}, f"{subject}_id": {row[subject] for row in found}}
