@@ -20,6 +20,7 @@ from billing.desk.registry import reports
 from billing.models import UsageTotal
 from billing.read_only_admin import ReadOnlyAdmin
 from billing.reports.csv_answers import CSV_GROUPS_MAX
+from billing.reports.moments import one_moment
 from billing.reports.views import PERMISSION
 from billing.serializers import zones
 from config.core.transactions import snapshot
@@ -86,7 +87,7 @@ def _report(name: str) -> Report:
 
 
 def _made(report: Report, asked: Asked) -> Shown:
-    with snapshot():
+    with one_moment():
         return report.make(asked)
 
 

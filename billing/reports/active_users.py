@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from django.db import connection
 
 from billing.reports.buckets import bucket_starts
+from billing.reports.moments import one_moment
 from billing.reports.spans import Range, Span, split
 from billing.rollup.charges import CHARGES
 from config.core.transactions import snapshot
@@ -42,7 +43,7 @@ SELECT bucket, count(*) FROM (
 def active_users(*, start: datetime, end: datetime, tz: ZoneInfo, bucket: str) -> dict[str, Any]:
     """`{"active_users", "buckets": [{"start", "active_users"}]}`, all of one moment; empty buckets are left out."""
     starts = bucket_starts(start=start, end=end, tz=tz, bucket=bucket)
-    with snapshot():
+    with one_moment():
         span = split(start, end, bounds=starts)
         counts = _counts(span, starts, end)
         everybody = _counts(span, starts[:1], end)

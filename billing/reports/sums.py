@@ -16,7 +16,7 @@ from config.core.money import EXACT, ZERO
 
 Row = dict[str, Any]
 # Of a group from which all was taken away again nothing is left.
-SOMETHING = "HAVING sum(calls) <> 0 OR sum(credits_charged) <> 0"
+_SOMETHING = "HAVING sum(calls) <> 0 OR sum(credits_charged) <> 0"
 NOTHING: Row = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(DECIMALS, ZERO)}
 
 
@@ -73,21 +73,23 @@ def months(span: Span, subject: str, *, by_alias: bool) -> list[Part]:
 def added_up(parts: Sequence[Part], keys: Mapping[str, str], conditions: Mapping[str, Any]) -> list[Row]:
     """The sums for each combination of keys, of which there is at least one name."""
     by = quoted(*keys)
-    statement = f"SELECT {by}, {SUMS} FROM {{parts}} GROUP BY {by} {SOMETHING}"  # noqa: S608 - names only
+    statement = f"SELECT {by}, {SUMS} FROM {{parts}} GROUP BY {by} {{something}}"  # noqa: S608 - names only
     return fetch(statement, parts, keys, COLUMNS, conditions)
 
 
 def fetch(
     statement: str, parts: Sequence[Part], keys: Mapping[str, str], columns: str, conditions: Mapping[str, Any]
 ) -> list[Row]:  # fmt: skip
-    """A statement over `{parts}`; its rows as dictionaries."""
+    """A statement over `{parts}`; its rows as dictionaries. `{something}` leaves groups out that are empty."""
     if not parts:
         return []
     selects = [part.select(keys, columns, conditions) for part in parts]
     union = " UNION ALL ".join(sql for sql, _ in selects)
+    something = _SOMETHING if any(part.is_taken_away for part in parts) else ""
     with connection.cursor() as cursor:
         cursor.execute(
-            statement.replace("{parts}", f"({union}) AS parts"), [value for _, values in selects for value in values]
+            statement.replace("{parts}", f"({union}) AS parts").replace("{something}", something),
+            [value for _, values in selects for value in values],
         )
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from billing.reports import sums
 from billing.reports.buckets import bucket_starts
+from billing.reports.moments import one_moment
 from billing.reports.spans import Span, split
 from config.core.transactions import snapshot
 
@@ -53,7 +54,7 @@ def usage_report(query: UsageQuery, *, limit: int | None = None) -> dict[str, An
     The buckets add up to the totals, and so does the breakdown; empty buckets are left out. `limit`: only the groups
     that were charged most, the rest being added up in `others`; `groups` is how many there are.
     """
-    with snapshot():
+    with one_moment():
         buckets = by_time(query)
         totals = sums.total(buckets)
         breakdown, groups = by_group(query, limit=limit)
@@ -131,7 +132,7 @@ def _charged_most(
     by = sums.quoted(*owned)
     found = sums.fetch(
         f"SELECT {by}, sum(credits_charged) AS charged, count(*) OVER () AS groups FROM {{parts}} GROUP BY {by}"  # noqa: S608
-        f" {sums.SOMETHING} ORDER BY charged DESC, {sums.quoted(*query.group_by)} LIMIT {int(limit)}",
+        f" {{something}} ORDER BY charged DESC, {sums.quoted(*query.group_by)} LIMIT {int(limit)}",
         parts, owned, "calls, credits_charged", query.conditions(),
     )  # fmt: skip
     few = {"user_id": {row[owner] for row in found}, f"{subject}_id": {row[subject] for row in found}}
