@@ -23,7 +23,6 @@ from billing.reports.csv_answers import CSV_GROUPS_MAX
 from billing.reports.moments import one_moment
 from billing.reports.views import PERMISSION
 from billing.serializers import zones
-from config.core.transactions import snapshot
 
 SHOWN = 20
 

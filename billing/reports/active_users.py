@@ -18,7 +18,6 @@ from billing.reports.buckets import bucket_starts
 from billing.reports.moments import one_moment
 from billing.reports.spans import Range, Span, split
 from billing.rollup.charges import CHARGES
-from config.core.transactions import snapshot
 
 # `least` is where rolled quarters begin: what came before them in the same bucket is events, and counted as those.
 _ROLLED = """

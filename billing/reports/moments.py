@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from django.db import connection
 
-from billing.invariants.reading import snapshot
+from config.core.transactions import snapshot
 
 # Of each sort or hash table. PostgreSQL's default of 4 MB would put a hundred thousand users' sums on disk.
 _WORK_MEM = "SET LOCAL work_mem = '64MB'"

@@ -15,7 +15,6 @@ from billing.reports import sums
 from billing.reports.buckets import bucket_starts
 from billing.reports.moments import one_moment
 from billing.reports.spans import Span, split
-from config.core.transactions import snapshot
 
 GROUPS = {
     "model_alias": "model_alias",

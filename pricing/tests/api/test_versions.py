@@ -294,7 +294,8 @@ def test_a_diff_names_every_change_with_its_per_cent(client):
     body = client.get(f"{NEXT}/diff").json()
     assert (body["version"], body["against"], body["against_revision"]) == ("next", SEED, SEED_REVISION)
     assert body["weights"] == [{"name": "output", "old": "1.0000", "new": "1.5000", "percent": "50.00"}]
-    (models,) = body["rows"]
+    models, tools = body["rows"]
+    assert (tools["name"], tools["added"], tools["removed"], tools["changed"]) == ("tools", [], [], [])
     assert (models["name"], models["key"], models["added"]) == ("models", "model_alias", [])
     assert [row["key"] for row in models["removed"]] == ["deepseek"]
     assert models["changed"] == [
