@@ -20,6 +20,7 @@ from pricing.errors import StaleRevision, VersionNotEditable
 from pricing.models import WEIGHTS, PricingVersion
 from pricing.row_kinds import ROW_KINDS
 from pricing.services import find_version
+from users.staff_log import ADDITION, record
 
 DRAFT = PricingVersion.Status.DRAFT
 # What is copied with the rows, and what is changed of a draft.
@@ -43,7 +44,9 @@ def make_draft(
             act_as(actor)
             found = find_version(clone_from)
             source = PricingVersion.objects.select_for_update().get(pk=found.pk)
-            return insert_copy(source, version=version, fields=fields or {})
+            draft = insert_copy(source, version=version, fields=fields or {})
+            record(draft, f"{draft} is a draft, cloned from {source}.", actor=actor, flag=ADDITION)
+            return draft
 
     return retrying(work, attempts=2)
 
@@ -84,9 +87,12 @@ def change_draft(
                 raise VersionNotEditable(
                     pricing_version=draft.version, version_status=draft.status, rule="only drafts can be changed"
                 )
+            before = draft.revision
             _set(draft, fields)
             draft.save(update_fields=list(fields))
             draft.refresh_from_db()
+            if draft.revision != before:
+                record(draft, f"Changed {', '.join(sorted(fields))}.", actor=actor)
             return draft
 
     return retrying(work, attempts=2)

@@ -21,6 +21,7 @@ from pricing.drafting import ensure_future, ensure_revision, insert_copy, lock_o
 from pricing.errors import AnotherIsActive, VersionNotEditable
 from pricing.models import PricingVersion
 from pricing.services import find_version
+from users.staff_log import ADDITION, record
 
 DRAFT, SCHEDULED = PricingVersion.Status.DRAFT, PricingVersion.Status.SCHEDULED
 ACTIVE, RETIRED = PricingVersion.Status.ACTIVE, PricingVersion.Status.RETIRED
@@ -53,8 +54,10 @@ def schedule(
                 raise ValidationFailed("Say when it comes into force.", field="effective_at", error_code="required")
             ensure_future(moment)
             _ensure_prices(version)
-            version.status, version.effective_at = SCHEDULED, moment
-            version.save(update_fields=["status", "effective_at"])
+            if (version.status, version.effective_at) != (SCHEDULED, moment):
+                version.status, version.effective_at = SCHEDULED, moment
+                version.save(update_fields=["status", "effective_at"])
+                record(version, f"{version} comes into force on {moment:%Y-%m-%d at %H:%M} UTC.", actor=actor)
             version.refresh_from_db()
             return version
 
@@ -73,8 +76,10 @@ def unschedule(*, pricing_version: str, actor: str, expected_revision: int | Non
         with transaction.atomic():
             version = lock_one(pricing_version, actor=actor, expected_revision=expected_revision)
             _ensure_status(version, DRAFT, SCHEDULED, rule="only a scheduled version goes back to draft")
-            version.status = DRAFT
-            version.save(update_fields=["status"])
+            if version.status != DRAFT:
+                version.status = DRAFT
+                version.save(update_fields=["status"])
+                record(version, f"{version} is a draft again.", actor=actor)
             version.refresh_from_db()
             return version
 
@@ -108,6 +113,7 @@ def activate(
             ensure_revision(version, expected_revision)
             _ensure_status(version, DRAFT, SCHEDULED, rule="only a draft or a scheduled version can be activated")
             _ensure_replaces(living, seen)
+            record(version, f"{version} is in force.", actor=actor)
             return _put_in_force(version, living)
 
     return retrying(work, attempts=2)
@@ -148,6 +154,7 @@ def roll_back(
             _ensure_replaces(living, seen)
             why = note or f"Rolled back to {source.version} from {seen}."
             made = insert_copy(source, version=name or rollback_name(source.version), fields={"note": why})
+            record(made, f"{made} is in force, with the prices of {source}.", actor=actor, flag=ADDITION)
             return _put_in_force(made, living)
 
     return retrying(work, attempts=2)

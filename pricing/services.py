@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from config.core.errors import NotFound, ValidationFailed
-from config.core.money import usage_text
+from config.core.money import ledger_text, usage_text
 from config.core.transactions import retrying
 from pricing.actor import act_as
 from pricing.errors import NoActiveVersion, StaleRevision, UnknownModelAlias, VersionNotEditable
@@ -133,6 +133,7 @@ def remove_model(*, pricing_version: str, model_alias: str, actor: str, expected
             if version.models.filter(fallback_alias=model_alias).exists():
                 raise ValidationFailed("Another model alias falls back to this one.", field="model_alias")
             row.delete()
+            record(version, f"Took {model_alias} out.", actor=actor)
 
     return retrying(work, attempts=2)
 
@@ -155,9 +156,13 @@ def put_tool(
             version = _lock(pricing_version, actor=actor, expected_revision=expected_revision)
             row = version.tools.filter(tool_name=tool_name).first() or ToolPricing(version=version, tool_name=tool_name)
             is_new = row._state.adding  # noqa: SLF001 - Django's documented way to ask
+            before = None if is_new else row.credits_per_call
             row.credits_per_call = credits_per_call
             _clean(row)
             row.save(force_insert=is_new, update_fields=None if is_new else ["credits_per_call"])
+            if before != credits_per_call:
+                old = "free" if before is None else ledger_text(before)
+                record(version, f"Tool {tool_name}: {old} → {ledger_text(credits_per_call)} a call.", actor=actor)
             return ToolPricing.objects.select_related("version").get(pk=row.pk), is_new
 
     return retrying(work, attempts=2)
@@ -177,6 +182,7 @@ def remove_tool(*, pricing_version: str, tool_name: str, actor: str, expected_re
             if row is None:
                 raise NotFound("This price version does not price such a tool.")
             row.delete()
+            record(version, f"Tool {tool_name}: {ledger_text(row.credits_per_call)} → free.", actor=actor)
 
     retrying(work, attempts=2)
 

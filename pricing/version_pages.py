@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.forms import Form
@@ -82,7 +81,7 @@ class VersionPages(admin.ModelAdmin):  # type: ignore[type-arg]
         text = _DONE[form.cleaned_data["act"]].format(
             version=made.version, old=version.version, effective_at=made.effective_at
         )
-        _log(request, made, text, flag=CHANGE if made.pk == version.pk else ADDITION)
+        messages.success(request, text)
         return HttpResponseRedirect(reverse(_CHANGE_PAGE, args=[made.pk]))
 
     def clone(self, request: HttpRequest, pk: UUID) -> HttpResponseBase:
@@ -102,7 +101,7 @@ class VersionPages(admin.ModelAdmin):  # type: ignore[type-arg]
             except (DomainError, OperationalError) as refusal:
                 form.add_error(None, _said(refusal))
             else:
-                _log(request, made, f"{made.version} is a draft, cloned from {source.version}.", flag=ADDITION)
+                messages.success(request, f"{made.version} is a draft, cloned from {source.version}.")
                 return HttpResponseRedirect(reverse(_CHANGE_PAGE, args=[made.pk]))
         return self._page(request, f"Clone {source.version}", "clone", {"form": form, "version": source}, form=form)
 
@@ -178,9 +177,3 @@ def _said(refusal: DomainError | OperationalError) -> str:
     if sqlstate(refusal) != LOCK_TIMEOUT_SQLSTATE:
         raise refusal
     return _BUSY
-
-
-def _log(request: HttpRequest, version: PricingVersion, text: str, *, flag: int) -> None:
-    messages.success(request, text)
-    staff: Any = request.user
-    LogEntry.objects.log_actions(staff.pk, [version], flag, change_message=text, single_object=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.admin.models import LogEntry
 
 from pricing.tests.makers import SEED, SEED_REVISION, client_of, make_staff, price_tool, refused, stored
 from users.tests.makers import make_user
@@ -88,3 +89,15 @@ def test_only_staff_with_the_permission_may(client):
         refused(other.delete(PUT), 403, code)
     refused(client_of(None).put(PUT, {"credits_per_call": "1"}), 401, "not_authenticated")
     assert stored() == before
+
+
+def test_what_a_tool_costs_now_is_in_djangos_log(client):
+    client.put(PUT, {"credits_per_call": "0.5"})
+    client.put(PUT, {"credits_per_call": "0.5"})
+    client.put(PUT, {"credits_per_call": "0"})
+    client.delete(PUT)
+    assert [entry.change_message for entry in LogEntry.objects.order_by("id")] == [
+        "Tool search: free → 0.50000000 a call.",
+        "Tool search: 0.50000000 → 0.00000000 a call.",
+        "Tool search: 0.00000000 → free.",
+    ]

@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
 from pricing import lifecycle
@@ -334,3 +335,30 @@ def test_a_diff_tells_what_tools_cost_and_a_draft_keeps_it(client):
     assert tools["changed"] == [
         {"key": "search", "values": [{**cost, "old": "0.01000000", "new": "0.02000000", "percent": "100.00"}]}
     ]  # fmt: skip
+
+
+def test_what_staff_do_over_http_is_in_djangos_log_once(client, staff):
+    client.post(VERSIONS, {"version": "next"})
+    for _ in range(2):
+        client.patch(NEXT, {"note": "x"})
+    client.delete(f"{NEXT}/models/deepseek")
+    for _ in range(2):
+        client.post(f"{NEXT}/schedule", {"effective_at": "2099-01-02T08:00:00Z"})
+    for _ in range(2):
+        client.post(f"{NEXT}/unschedule")
+    for _ in range(2):
+        client.post(f"{NEXT}/activate")
+    client.post(f"{VERSIONS}/{SEED}/rollback")
+    # Refused, and so not told of.
+    refused(client.post(f"{VERSIONS}/{SEED}/activate"), 409, "version_not_editable")
+    entries = LogEntry.objects.order_by("id")
+    assert [(entry.object_repr, entry.change_message) for entry in entries] == [
+        ("next", f"next is a draft, cloned from {SEED}."),
+        ("next", "Changed note."),
+        ("next", "Took deepseek out."),
+        ("next", "next comes into force on 2099-01-02 at 08:00 UTC."),
+        ("next", "next is a draft again."),
+        ("next", "next is in force."),
+        (f"{SEED}-rollback-1", f"{SEED}-rollback-1 is in force, with the prices of {SEED}."),
+    ]
+    assert {entry.user for entry in entries} == {staff}
