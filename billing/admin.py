@@ -47,7 +47,6 @@ class ToolEventAdmin(GrowingTableAdmin):
         "created_at", "owner", "agent_key", "tool_name", "status", "error_code", "latency_ms", "result_bytes",
         "credits_charged",
     )  # fmt: skip
-    search_filters = ("status", "tool_name")
     find_by = ("user_id", "turn_id", "id")
     keyset_of_user = ("created_at", "id")
     search_help_text = "user (id or e-mail), turn id or event id"

@@ -9,7 +9,7 @@ from django.utils import timezone
 from billing.anchors import make_anchor
 from billing.costs import compare_missed
 from billing.models import Alert, AlertDelivery, LedgerCheck
-from billing.tests.makers import charge, make_call, make_hold, make_tool, settle
+from billing.tests.makers import charge, make_hold, make_tool, settle
 from config.core.ids import uuid7
 from pricing.rating import TokenPools
 from sessions_app.models import Completion, SessionSummary, TurnContextAudit
@@ -43,7 +43,7 @@ def make_admin_rows() -> Person:
     # Below the threshold, and further than the wallet reaches.
     charge(alice.id, TokenPools(output=60_000))
     used = make_hold(alice.id, "0", enforcement="off")
-    settle(alice.id, used, make_call(turn_id=used.id), make_tool(turn_id=used.id))
+    settle(alice.id, used, make_tool(turn_id=used.id))
     make_hold(alice.id, "1")
     make_hold(alice.id, "50", enforcement="warn")
     AlertDelivery.objects.create(alert=Alert.objects.get(user_id=alice.id), user_id=alice.id)

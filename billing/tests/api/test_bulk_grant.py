@@ -16,7 +16,6 @@ from billing.bulk import performing
 from billing.bulk.emails import Row
 from billing.bulk.granting import Campaign, grant_once
 from billing.bulk.planning import judge
-from billing.ledger.posting import SETTLING_MARGIN
 from billing.models import CreditGrant, CreditTransaction, CreditWallet
 from billing.tests.makers import credits
 from config.core.money import LEDGER_LIMIT, ledger_text
@@ -157,7 +156,7 @@ def test_what_is_wrong_with_the_form_is_said_and_nothing_granted(browser, people
 
 def test_a_wallet_that_cannot_take_it_is_said_and_stops_nobody(browser, people):
     alice, bob, _ = people
-    nearly_all = LEDGER_LIMIT - SETTLING_MARGIN - 60
+    nearly_all = LEDGER_LIMIT - 60
     ledger.grant(user_id=alice.id, amount=nearly_all, reason="much", initiated_by="test")
     plan = upload(browser, alice.email, bob.email, amount="100")
     done = browser.post(URL, hidden(plan))

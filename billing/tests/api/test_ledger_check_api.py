@@ -118,7 +118,7 @@ def test_who_may_look(path, right, people, settings):
 def test_anchors_are_listed_newest_first_page_by_page(staff, people, monkeypatch):
     monkeypatch.setattr(closing, "MARGIN_S", 0)
     now = timezone.now()
-    made = [anchors.make_anchor(now - timedelta(days=days)) for days in range(5)]
+    made = [anchors.make_anchor_now(), *(anchors.make_anchor(now - timedelta(days=days)) for days in range(1, 5))]
     seen, page = [], get(staff, ANCHORS, page_size=2).json()
     seen += page["results"]
     while page["next"]:

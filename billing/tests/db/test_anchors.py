@@ -79,7 +79,7 @@ def test_the_beat_anchors_the_latest_midnight_and_no_other():
 
 
 def test_an_anchor_of_now_covers_the_wallets_that_there_are_without_any_margin(ledgers, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(anchors, "MARGIN_S", 10**6)
+    monkeypatch.setattr(closing, "MARGIN_S", 10**6)
     time_and_hash = anchor_ledger("--now").strip()
     charge(ledgers["alice"], ONE)
     [anchor] = LedgerAnchor.objects.all()

@@ -17,9 +17,9 @@ ALICE, BOB = "alice", "bob"
 counts = st.integers(0, 10**6)
 
 
-def book(*, weights: Weights = Weights(), **multipliers: str) -> PriceBook:
+def book(*, weights: Weights = Weights(), tools: dict[str, Decimal] | None = None, **multipliers: str) -> PriceBook:
     models = [ModelPrice(alias, Decimal(text), "default", alias, 1000) for alias, text in multipliers.items()]
-    return PriceBook.of(pricing_version="next", revision=1, weights=weights, models=models)
+    return PriceBook.of(pricing_version="next", revision=1, weights=weights, models=models, tools=tools or {})
 
 
 def call(work: str, charged: str, *, before: str | None = "10", user: str = ALICE, alias: str = "mini", output=10_000):
@@ -61,6 +61,20 @@ def test_a_call_without_a_price_is_told_apart_and_compared_with_nothing():
     gone = found.without_price["gone"]
     assert (gone.calls, gone.credits_charged) == (2, 10)
     assert found.coverage == Coverage(pieces_of_work=2, without_price=2)
+
+
+def test_calls_of_tools_are_priced_by_the_call_where_they_cost_something_in_either():
+    def used(tool, charged, before="10"):
+        return PastCall("t1", ALICE, "", TokenPools(), Decimal(charged), before and Decimal(before), tool)
+
+    prices = book(mini="1", tools={"search": Decimal("0.5")})
+    found = tally(
+        prices, call("t1", "1"), used("search", "0.2"), used("search", "0", None), used("file_read", "0", None)
+    )
+    assert sorted(found.by_alias) == ["mini", "tool search"]
+    search = found.by_alias["tool search"]
+    assert (search.calls, search.credits_charged, search.credits_under_version) == (2, Decimal("0.2"), 1)
+    assert (found.totals.credits_charged, found.totals.credits_under_version) == (Decimal("1.2"), 2)
 
 
 def test_work_that_the_wallet_would_not_have_covered_is_counted():

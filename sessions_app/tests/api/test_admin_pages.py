@@ -18,6 +18,8 @@ PAGES = sorted(f"{model._meta.app_label}/{model._meta.model_name}" for model in 
 SETTINGS = {
     f"billing/{name}" for name in ("enforcementoverride", "spendinglimit", "userenforcement", "webhookendpoint")
 }
+# Reports are one page; their rows are nothing to look at.
+SETTINGS = {*SETTINGS, "billing/usagetotal"}
 READ_ONLY = [page for page in PAGES if page.startswith(("billing/", "sessions_app/")) and page not in SETTINGS]
 
 

@@ -72,7 +72,7 @@ PAGES: dict[str, Statuses] = {
     "password_change_done": FOR_STAFF,
     "autocomplete": FOR_NOBODY,
     "jsi18n": FOR_STAFF,
-    "app_list": for_(SUPPORT, AUDITOR, no=404),
+    "app_list": for_(PRICING, SUPPORT, AUDITOR, no=404),
     **model("auth_group", AUDITOR, add=ROOT_ONLY, delete=ROOT_ONLY),
     # users
     **model("users_user", SUPPORT, AUDITOR, add=ROOT_ONLY),
@@ -115,7 +115,7 @@ PAGES: dict[str, Statuses] = {
     # files, sessions_app
     **model("files_uploadedfile", AUDITOR),
     **model("sessions_app_turn", AUDITOR),
-    "sessions_app_turn_bill": for_(SUPPORT, AUDITOR),
+    "sessions_app_turn_bill": for_(PRICING, SUPPORT, AUDITOR),
     **model("sessions_app_completion", AUDITOR),
     **model("sessions_app_agent", AUDITOR),
     **model("sessions_app_room", AUDITOR),

@@ -42,6 +42,7 @@ CALL, TOOL = ("agent", "-0.02000000"), ("tool", "-0.25000000")
 @pytest.fixture(autouse=True)
 def _prices(committed):
     price_tool("search", "0.25")
+    price_tool("file_read", "0")
 
 
 def make_searcher(name="alice", *, credits="5"):
