@@ -28,7 +28,9 @@ class BulkGrantForm(forms.Form):
     campaign = forms.CharField(
         max_length=CAMPAIGN_MAX, help_text="Everybody gets it once from a campaign, however often this is run."
     )
-    expires_at = forms.SplitDateTimeField(required=False, widget=AdminSplitDateTime, help_text="UTC; empty: never.")
+    expires_at = forms.SplitDateTimeField(
+        required=False, widget=AdminSplitDateTime(attrs={"aria-label": "Expires at"}), help_text="UTC; empty: never."
+    )
     reason = forms.CharField(
         max_length=REASON_MAX, widget=forms.TextInput(attrs={"size": 80}), help_text="Kept in the ledger for ever."
     )

@@ -58,7 +58,9 @@ class GrantForm(CorrectionForm):
     amount = CreditsFormField(positive=True)
     kind = forms.ChoiceField(choices=GIVEN_KINDS, initial="promo", help_text="A purchase is a top-up in the ledger.")
     priority = forms.IntegerField(min_value=0, max_value=100, initial=50, help_text="Lower is burnt first.")
-    expires_at = forms.SplitDateTimeField(required=False, widget=AdminSplitDateTime, help_text="UTC; empty: never.")
+    expires_at = forms.SplitDateTimeField(
+        required=False, widget=AdminSplitDateTime(attrs={"aria-label": "Expires at"}), help_text="UTC; empty: never."
+    )
     campaign = forms.CharField(max_length=64, required=False)
     aliases = forms.MultipleChoiceField(
         required=False, help_text="What it may pay for; none chosen: everything.", choices=list

@@ -68,8 +68,9 @@ class Desk:
         assert answer.status == 200, (path, answer.status)
 
     def press(self, name: str) -> None:
-        """A button or a link, by what it says."""
-        button = self.page.get_by_role("button", name=name).or_(self.page.get_by_role("link", name=name)).first
+        """A button or a link of the page itself, not of the list beside it, by what it says."""
+        content = self.page.locator("#content")
+        button = content.get_by_role("button", name=name).or_(content.get_by_role("link", name=name)).first
         with self.page.expect_navigation():
             button.click()
 

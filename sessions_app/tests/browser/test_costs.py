@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db.models import Sum
@@ -39,7 +40,12 @@ def test_the_days_of_the_desk_add_up_to_the_events(desk, tz):
     rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
     [charged] = [name for name in rows[0] if "charged" in name.lower() or "credits" in name.lower()][:1]
     *days, total = rows
-    events = LLMCallEvent.objects.aggregate(Sum("credits_charged"))["credits_charged__sum"]
+    zone, today = ZoneInfo(tz), timezone.now().date()
+    start, end = (
+        datetime.combine(day, time(), zone) for day in (today - timedelta(days=89), today + timedelta(days=1))
+    )
+    within = LLMCallEvent.objects.filter(created_at__gte=start, created_at__lt=end)
+    events = within.aggregate(Sum("credits_charged"))["credits_charged__sum"]
     assert sum(Decimal(row[charged]) for row in days) == Decimal(total[charged]) == events
 
 
