@@ -74,6 +74,11 @@ class Desk:
         with self.page.expect_navigation():
             button.click()
 
+    def follow(self, selector: str) -> None:
+        """The first link that the selector finds."""
+        with self.page.expect_navigation():
+            self.page.locator("#content").locator(selector).first.click()
+
     @property
     def message(self) -> str:
         """What the last action said it did."""
