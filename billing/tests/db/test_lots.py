@@ -13,7 +13,7 @@ from billing import ledger
 from billing.errors import InsufficientCredits, NothingToVoid, RefundExceedsDebit
 from billing.ledger import Reference
 from billing.models import CreditAllocation, CreditGrant, CreditTransaction, CreditWallet, LLMCallEvent
-from billing.tests.makers import charge, credits, make_call, make_hold, make_wallet, settle
+from billing.tests.makers import charge, credits, make_call, make_hold, make_wallet, settle, share
 from config.core.errors import NotFound
 from config.core.ids import uuid7
 from pricing.rating import TokenPools
@@ -395,3 +395,20 @@ def test_expiry_waits_for_the_hold_and_takes_the_rest_when_it_closes():
     assert kinds(user_id) == [
         ("grant", "5"), ("expiry", "-2"), ("debit", "-1"), ("expiry", "-2"),
     ]  # fmt: skip
+
+
+def test_less_than_a_credit_is_voided_too():
+    user_id = make_wallet("5")
+    ledger.grant(user_id=user_id, amount=Decimal("0.00000001"), reason="a speck", initiated_by="test")
+    speck = CreditGrant.objects.get(user_id=user_id, amount=Decimal("0.00000001"))
+    ledger.void(user_id=user_id, grant_id=speck.id, reason="charged back", initiated_by="test")
+    speck.refresh_from_db()
+    assert (speck.remaining, CreditWallet.objects.get(user_id=user_id).balance) == (0, Decimal(5))
+
+
+def test_who_asks_the_gate_before_anything_else_is_answered_and_has_a_wallet(settings):
+    settings.BETA_GRANT_CREDITS = Decimal(3)
+    user_id = uuid7()
+    preview = ledger.preview_hold(user_id=user_id, shares=[share("1")])
+    assert (preview.available, preview.refusal) == (Decimal(3), None)
+    assert CreditWallet.objects.get(user_id=user_id).balance == Decimal(3)
