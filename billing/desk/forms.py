@@ -39,7 +39,7 @@ class DeskForm(forms.Form):
         if not asked:
             return None
         users = get_user_model().objects
-        found = users.filter(email__iexact=asked).first() if "@" in asked else users.filter(pk=_id(asked)).first()
+        found = users.with_address(asked).first() if "@" in asked else users.filter(pk=_id(asked)).first()
         if found is None:
             raise forms.ValidationError("There is no such user.")
         return found.pk

@@ -125,9 +125,7 @@ class KeysetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Not every column, as Django has it: only what a filter is offered for."""
-        offered = {self.date_hierarchy} | {
-            one if isinstance(one, str) else one[0] for one in self.get_list_filter(request)
-        }
+        offered = {self.date_hierarchy, *map(_parameter_of, self.get_list_filter(request))}
         return lookup.partition("__")[0] in offered and super().lookup_allowed(lookup, value, request)
 
     def keyset_for(self, request: HttpRequest, query: str) -> tuple[str, ...]:
@@ -174,3 +172,11 @@ class KeysetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         # Folded and indexed by the manager; `iexact` would read all users.
         users: Any = get_user_model()._default_manager
         return list(users.with_address(text).values_list("pk", flat=True)[:1])
+
+
+def _parameter_of(offered: Any) -> str:
+    """What a filter is asked by: a column, a column with the class that shows it, or a class with a name of its own."""
+    if isinstance(offered, str):
+        return offered
+    name: str = offered[0] if isinstance(offered, tuple) else offered.parameter_name
+    return name

@@ -69,7 +69,7 @@ class Command(BaseCommand):
     def _user(self, email: str | None) -> UUID | None:
         if not email:
             return None
-        user = get_user_model().objects.filter(email__iexact=email).first()
+        user = get_user_model().objects.with_address(email).first()
         if user is None:
             raise CommandError(f"There is no user {email}.")
         return UUID(str(user.pk))

@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from billing import ledger
-from billing.models import CreditTransaction, CreditWallet
+from billing.models import CreditHold, CreditTransaction, CreditWallet
 from billing.tests.makers import credits
 from config.core.admin_lists import KeysetAdmin
 from sessions_app.tests.admin_rows import make_admin_rows
@@ -25,6 +25,9 @@ SMALL = {"knox_authtoken"}
 GROWING = sorted(
     model._meta.label_lower for model, page in admin.site._registry.items() if isinstance(page, KeysetAdmin)
 )
+
+# The desk is a page of its own.
+LISTS = sorted({model._meta.label_lower for model in admin.site._registry} - {"billing.usagetotal"})
 
 
 @pytest.fixture
@@ -110,6 +113,23 @@ def test_a_filter_is_offered_and_taken_beside_a_search_only(browser, rows, label
     assert browser.get(f"{url_of(label)}?{name}__exact=debit").status_code == 400
     assert "changelist-filter" in browser.get(f"{url_of(label)}?q={rows.id}").content.decode()
     assert browser.get(f"{url_of(label)}?q={rows.id}&{name}__exact=debit").status_code == 200
+
+
+@pytest.mark.parametrize("label", LISTS)
+def test_every_choice_of_every_filter_leads_to_a_list(browser, rows, label):
+    for search in ("", f"?q={rows.id}"):
+        shown = browser.get(url_of(label) + search).context["cl"]
+        for one in shown.filter_specs:
+            for choice in one.choices(shown):
+                page = browser.get(url_of(label) + choice["query_string"])
+                assert page.status_code == 200, choice
+                assert "cl" in page.context, choice
+
+
+def test_the_open_holds_are_found_among_all(browser, rows):
+    page = browser.get(url_of("billing.credithold") + "?open=yes")
+    assert {hold.status for hold in page.context["cl"].result_list} == {"open"}
+    assert len(page.context["cl"].result_list) == CreditHold.objects.filter(status="open").count()
 
 
 def seqs(page):
