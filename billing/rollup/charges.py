@@ -17,11 +17,17 @@ SELECT id AS event_id, created_at, user_id, room_id, agent_id, session_id, turn_
        COALESCE(provider_cost_usd, 0) AS provider_cost_usd
   FROM llm_call_events"""
 _TOOLS = """
-SELECT id, created_at, user_id, room_id, agent_id, session_id, turn_id, '', 'tool', 1, 0, 1, 0, 0, 0, 0, credits_burned,
-       credits_charged, 0, 0, 0
+SELECT id, created_at, user_id, room_id, agent_id, session_id, turn_id, ''::varchar, 'tool'::varchar, 1, 0, 1,
+       0::bigint, 0::bigint, 0::bigint, 0::numeric, credits_burned, credits_charged, 0::numeric, 0::numeric, 0::numeric
   FROM tool_call_events WHERE credits_charged > 0"""
-# PostgreSQL pulls it up into the statement around it, so conditions on it use the events' indexes.
+# PostgreSQL pulls it up into the statement around it, so conditions on it use the events' indexes. It does so where
+# both halves' columns have the same types, which is why what stands for those of tools is cast.
 CHARGES = f"({_CALLS} UNION ALL {_TOOLS}) AS charges"
+# When the first at or after a time was: two steps into two indexes, where `min` over both would read all that follows.
+FIRST_SINCE = """
+SELECT LEAST(
+    (SELECT min(created_at) FROM llm_call_events WHERE created_at >= %(since)s),
+    (SELECT min(created_at) FROM tool_call_events WHERE credits_charged > 0 AND created_at >= %(since)s))"""
 
 # In months, where others have the name of one. No alias may be called so; those of tools, which have none, are empty.
 ALL_ALIASES = "*"

@@ -9,8 +9,8 @@ from django.db import connection
 from django.utils import timezone
 
 from billing.models import UsageRollupState
-from billing.rollup.charges import ALL_ALIASES, CHARGES, COLUMNS, SUMS
-from billing.rollup.rolling import month_of, rolled_up_to
+from billing.rollup.charges import ALL_ALIASES, CHARGES, COLUMNS, FIRST_SINCE, SUMS
+from billing.rollup.rolling import EVER, month_of, rolled_up_to
 from config.core.transactions import snapshot
 
 # Each night: later than that nothing changes a closed day but somebody's hand.
@@ -95,6 +95,6 @@ def check(days: Iterable[date]) -> Iterator[tuple[date, list[str]]]:
 def _first_day() -> date | None:
     """Of the events, not of the rollup: a day of which nothing was rolled up is a difference."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT created_at FROM {CHARGES} ORDER BY created_at LIMIT 1")  # noqa: S608 - constants only
-        row = cursor.fetchone()
-    return row[0].astimezone(UTC).date() if row else None
+        cursor.execute(FIRST_SINCE, {"since": EVER})
+        (first,) = cursor.fetchone()
+    return first.astimezone(UTC).date() if first else None

@@ -14,17 +14,16 @@ from typing import Any
 from django.db import connection, transaction
 
 from billing import closing
-from billing.rollup.charges import ALL_ALIASES, CHARGES, COLUMNS, SUMS
+from billing.rollup.charges import ALL_ALIASES, CHARGES, COLUMNS, FIRST_SINCE, SUMS
 
 QUARTER = timedelta(minutes=15)
 # What one transaction reads at most while it catches up. None goes across midnight.
 BATCH = timedelta(hours=6)
-_EVER = datetime(1, 1, 2, tzinfo=UTC)
+EVER = datetime(1, 1, 2, tzinfo=UTC)
 _QUARTER_OF = "to_timestamp(floor(extract(epoch FROM created_at) / %(quarter_s)s) * %(quarter_s)s)"
 _STATE = "INSERT INTO usage_rollup_state (singleton) VALUES (true) ON CONFLICT DO NOTHING"
 # Of two at once the second finds nothing to do.
 _LOCK = "SELECT rolled_up_to FROM usage_rollup_state FOR UPDATE SKIP LOCKED"
-_NEXT = f"SELECT min(created_at) FROM {CHARGES} WHERE created_at >= %s"  # noqa: S608 - constants only
 _BATCH = f"""
 INSERT INTO usage_rollups (start, user_id, room_id, agent_id, model_alias, purpose, {COLUMNS})
 SELECT {_QUARTER_OF} AS start, user_id, room_id, agent_id, model_alias, purpose, {SUMS}
@@ -88,7 +87,7 @@ def roll_up_batch(now: datetime) -> timedelta | None:
         cursor.execute(_STATE)
         cursor.execute(_LOCK)
         row = cursor.fetchone()
-        start = row and (row[0] or _next_event(_EVER))
+        start = row and (row[0] or _next_event(EVER))
         if start is None:
             return None
         limit = quarter_of(now - timedelta(seconds=closing.MARGIN_S))
@@ -135,7 +134,7 @@ def _state() -> tuple[datetime | None, datetime | None]:
 
 def first_unrolled() -> datetime | None:
     """Where the next batch begins; None where there is no event yet."""
-    return rolled_up_to() or _next_event(_EVER)
+    return rolled_up_to() or _next_event(EVER)
 
 
 def quarter_of(time: datetime) -> datetime:
@@ -167,6 +166,6 @@ def _quarter_s() -> Decimal:
 def _next_event(since: datetime) -> datetime | None:
     """The quarter of the first event at or after a time."""
     with connection.cursor() as cursor:
-        cursor.execute(_NEXT, [since])
+        cursor.execute(FIRST_SINCE, {"since": since})
         time = cursor.fetchone()[0]
     return None if time is None else quarter_of(time)

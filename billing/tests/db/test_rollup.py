@@ -8,12 +8,14 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 from structlog.testing import capture_logs
 
 from billing import closing, tasks
 from billing.models import UsageActivity, UsageMonth, UsageRollup, UsageRollupState, UsageTotal
 from billing.rollup import rolling
+from billing.rollup.charges import FIRST_SINCE
 from billing.rollup.checking import differing_tables, rolled_days
 from billing.rollup.rolling import forget, roll_up, roll_up_batch, rolled_up_to
 from billing.stored_metrics import stored
@@ -189,3 +191,15 @@ def test_the_beat_rolls_up_and_checks_the_last_month_and_logs_what_differs():
     assert [(line["day"], line["tables"], line["log_level"]) for line in found] == [
         (str(yesterday.date()), ["usage_rollup_totals"], "error")
     ]
+
+
+def test_where_the_next_batch_begins_is_read_off_two_indexes():
+    charge(make_wallet("100"), CREDIT)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(f"EXPLAIN {FIRST_SINCE}", {"since": NOON})
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert [line.split(" using ")[1].split(" on ")[0] for line in plan.splitlines() if " using " in line] == [
+        "event_created", "tool_calls_charged",
+    ], plan  # fmt: skip
+    assert plan.count("Limit") == 2, plan
