@@ -130,20 +130,19 @@ def _subjects(subject: str, title: str) -> Report:
     """Who was charged most, each with a bar, and all the others in one line."""
 
     def make(asked: Asked) -> Shown:
-        rows, groups = by_group(asked.query(subject), limit=asked.limit)
+        rows, is_all = by_group(asked.query(subject), limit=asked.limit)
         totals = sums.total(by_time(asked.query()))
         names = named(subject, [row[subject] for row in rows])
         shown = [[names.get(row[subject], Link("direct calls")), *cells(row)] for row in rows]
-        if groups > len(rows):
-            others = sums.difference(totals, sums.total(rows))
-            shown.append([Link(f"{count(groups - len(rows))} others"), *cells(others)])
+        if not is_all:
+            shown.append([Link("all others"), *cells(sums.difference(totals, sums.total(rows)))])
         shown.append([Link("Total"), *cells(totals)])
         chart = Chart(
             f"Credits charged, the first {len(rows)}", [str(number) for number in range(1, len(rows) + 1)],
             [Series("credits", [row["credits_charged"] for row in rows])], "credits",
         )  # fmt: skip
         table = Table(f"{subject}s", title, (subject.title(), *COLUMNS), shown, "Those charged most come first.")
-        return Shown([Figure(title, count(groups), "with at least one call")], [Block(table, [chart])])
+        return Shown(blocks=[Block(table, [chart])])
 
     return Report(f"{subject}s", title, make)
 

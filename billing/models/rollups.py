@@ -101,10 +101,16 @@ class UsageMonth(UsageSums):
     class Meta:
         db_table = "usage_rollup_months"
         indexes = [
+            # Who was charged most in a month, and what one of them was charged in others.
             models.Index(
-                fields=["start", "subject", "model_alias"],
-                include=["subject_id", "user_id", "calls", "credits_charged"],
-                name="usage_month_subject",
+                fields=["start", "subject", "model_alias", "credits_charged"],
+                include=["subject_id", "user_id", "calls"],
+                name="usage_month_charged_most",
+            ),
+            models.Index(
+                fields=["subject_id", "start", "model_alias"],
+                include=["subject", "calls", "credits_charged"],
+                name="usage_month_of_subject",
             ),
             models.Index(fields=["user_id", "start"], name="usage_month_user"),
         ]

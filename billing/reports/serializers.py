@@ -57,12 +57,11 @@ class UsageSummaryBucketOut(UsageSummarySumsOut):
 
 
 class UsageSummaryOut(serializers.Serializer[Any]):
-    """`groups`: how many there are; `others`: the sums of those that `limit` left out of `breakdown`, else null."""
+    """`others`: the sums of the groups that `limit` left out of `breakdown`; null where it left out none."""
 
     totals = UsageSummarySumsOut()
     breakdown = UsageSummaryGroupOut(many=True)
     buckets = UsageSummaryBucketOut(many=True)
-    groups = serializers.IntegerField()
     others = UsageSummarySumsOut(allow_null=True)
 
 

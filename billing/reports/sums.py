@@ -56,18 +56,28 @@ def quarters(span: Span, table: str) -> list[Part]:
 
 def months(span: Span, subject: str, *, by_alias: bool) -> list[Part]:
     """A span by one subject from months where they serve, then quarters, then events."""
-    months = span.months()
+    begins, edges = months_and_edges(span, subject)
     which = f"model_alias {'<>' if by_alias else '='} '{ALL_ALIASES}'"
     whole = Part(
         "usage_rollup_months", f"start = ANY(%s) AND subject = %s AND {which}",
-        (months.begins, subject), names={} if subject == "user" else {f"{subject}_id": "subject_id"},
+        (begins, subject), names={} if subject == "user" else {f"{subject}_id": "subject_id"},
     )  # fmt: skip
-    return [
-        *([whole] if months.begins else []),
+    return [*([whole] if begins else []), *edges]
+
+
+def months_and_edges(span: Span, subject: str) -> tuple[list[datetime], list[Part]]:
+    """The months that stand for themselves, by their beginnings, and what is to be added to them and taken away.
+
+    Only of somebody: direct calls have no room and no agent.
+    """
+    months = span.months()
+    edges = [
         *[_within("usage_rollups", part) for part in months.more],
         *[replace(_within("usage_rollups", part), is_taken_away=True) for part in months.less],
         *events(span.events),
     ]
+    somebody = f"{subject}_id IS NOT NULL"
+    return months.begins, [replace(edge, where=f"{edge.where} AND {somebody}") for edge in edges]
 
 
 def added_up(parts: Sequence[Part], keys: Mapping[str, str], conditions: Mapping[str, Any]) -> list[Row]:
@@ -83,16 +93,20 @@ def fetch(
     """A statement over `{parts}`; its rows as dictionaries. `{something}` leaves groups out that are empty."""
     if not parts:
         return []
-    selects = [part.select(keys, columns, conditions) for part in parts]
-    union = " UNION ALL ".join(sql for sql, _ in selects)
+    rows, values = union(parts, keys, columns, conditions)
     something = _SOMETHING if any(part.is_taken_away for part in parts) else ""
     with connection.cursor() as cursor:
-        cursor.execute(
-            statement.replace("{parts}", f"({union}) AS parts").replace("{something}", something),
-            [value for _, values in selects for value in values],
-        )
+        cursor.execute(statement.replace("{parts}", f"({rows}) AS parts").replace("{something}", something), values)
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def union(
+    parts: Sequence[Part], keys: Mapping[str, str], columns: str, conditions: Mapping[str, Any]
+) -> tuple[str, list[Any]]:  # fmt: skip
+    """The rows of all parts as one statement, and its values."""
+    selects = [part.select(keys, columns, conditions) for part in parts]
+    return " UNION ALL ".join(sql for sql, _ in selects), [value for _, values in selects for value in values]
 
 
 def quoted(*names: str) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from billing.reports import sums
+from billing.reports import ranking, sums
 from billing.reports.buckets import bucket_starts
 from billing.reports.moments import one_moment
+from billing.reports.ranking import Ranked
 from billing.reports.spans import Span, split
 
 GROUPS = {
@@ -25,7 +26,7 @@ GROUPS = {
     "user": "user_id",
 }
 SUBJECTS = ("user", "room", "agent")
-# Up to here looking for them first is faster than adding everything up of everybody.
+# Up to here looking for them first is faster than all sums of everybody.
 FEW = 10_000
 _BUCKET = {"bucket": "width_bucket({time}, %s::timestamptz[])"}
 
@@ -42,23 +43,26 @@ class UsageQuery:
     user_id: UUID | None = None
     model_alias: str | None = None
 
+    def keys(self) -> dict[str, str]:
+        return {name: GROUPS[name] for name in self.group_by}
+
     def conditions(self) -> dict[str, list[Any]]:
         wanted = {"user_id": self.user_id, "model_alias": self.model_alias}
         return {column: [value] for column, value in wanted.items() if value is not None}
 
 
 def usage_report(query: UsageQuery, *, limit: int | None = None) -> dict[str, Any]:
-    """`{"totals", "breakdown", "buckets", "groups", "others"}`, all of one moment.
+    """`{"totals", "breakdown", "buckets", "others"}`, all of one moment.
 
     The buckets add up to the totals, and so does the breakdown; empty buckets are left out. `limit`: only the groups
-    that were charged most, the rest being added up in `others`; `groups` is how many there are.
+    that were charged most, the rest being added up in `others`, which is None where there is no rest.
     """
     with one_moment():
         buckets = by_time(query)
         totals = sums.total(buckets)
-        breakdown, groups = by_group(query, limit=limit)
-    others = sums.difference(totals, sums.total(breakdown)) if len(breakdown) < groups else None
-    return {"totals": totals, "breakdown": breakdown, "buckets": buckets, "groups": groups, "others": others}
+        breakdown, is_all = by_group(query, limit=limit)
+    others = None if is_all else sums.difference(totals, sums.total(breakdown))
+    return {"totals": totals, "breakdown": breakdown, "buckets": buckets, "others": others}
 
 
 def by_time(query: UsageQuery) -> list[sums.Row]:
@@ -70,22 +74,31 @@ def by_time(query: UsageQuery) -> list[sums.Row]:
     return sums.times(sums.added_up(parts, _BUCKET, query.conditions()), starts)
 
 
-def by_group(query: UsageQuery, *, limit: int | None = None) -> tuple[list[sums.Row], int]:
-    """The sums of each group, those charged most first, and how many groups there are."""
+def by_group(query: UsageQuery, *, limit: int | None = None) -> tuple[list[sums.Row], bool]:
+    """The sums of each group, those charged most first, and whether these are all of them."""
     span = split(query.start, query.end)
-    keys = {name: GROUPS[name] for name in query.group_by}
     subject = _subject_alone(query)
     if subject is None:
-        rows = sums.added_up(_parts(query, span), keys, query.conditions())
-        groups = len(rows)
+        rows, is_all = sums.added_up(_parts(query, span), query.keys(), query.conditions()), True
     else:
-        parts = [_of_somebody(part, subject) for part in _months(query, span, subject)]
-        rows, groups = _charged_most(query, parts, subject, limit) if limit and limit <= FEW else _all(query, parts)
-        # They have no room and no agent, and are one group more.
-        direct = [] if subject == "user" else _direct(query, span, subject)
-        rows, groups = [*rows, *direct], groups + len(direct)
+        rows, is_all = _by_subject(query, span, subject, limit)
     rows.sort(key=lambda row: (-row["credits_charged"], *[str(row[name]) for name in query.group_by]))
-    return rows[:limit], groups
+    return rows[:limit], is_all and (limit is None or len(rows) <= limit)
+
+
+def _by_subject(query: UsageQuery, span: Span, subject: str, limit: int | None) -> tuple[list[sums.Row], bool]:
+    # They have no room and no agent, and are one group more.
+    direct = [] if subject == "user" else _direct(query, span, subject)
+    if limit is None or limit > FEW:
+        return [*sums.added_up(_months(query, span, subject), query.keys(), query.conditions()), *direct], True
+    first = None
+    if query.group_by == (subject,):
+        first = ranking.charged_most(span, subject, limit=limit, conditions=query.conditions())
+    if first is None:
+        first = ranking.charged_most_of_all(
+            _months(query, span, subject), subject, query.keys(), limit=limit, conditions=query.conditions()
+        )
+    return [*_sums_of(query, span, subject, first), *direct], first.is_everybody
 
 
 def _bucketed(part: sums.Part, starts: list[datetime]) -> sums.Part:
@@ -114,36 +127,15 @@ def _subject_alone(query: UsageQuery) -> str | None:
     return subjects[0] if len(subjects) == 1 and set(query.group_by) <= {subjects[0], "model_alias"} else None
 
 
-def _all(query: UsageQuery, parts: list[sums.Part], **more: Any) -> tuple[list[sums.Row], int]:
-    keys = {name: GROUPS[name] for name in query.group_by}
-    rows = sums.added_up(parts, keys, {**query.conditions(), **more})
-    return rows, len(rows)
-
-
-def _charged_most(
-    query: UsageQuery, parts: list[sums.Part], subject: str, limit: int
-) -> tuple[list[sums.Row], int]:  # fmt: skip
-    """The groups charged most are found by their credits alone; all their sums are then read of those few."""
-    keys = {name: GROUPS[name] for name in query.group_by}
-    # An index leads from a user to what was theirs, so whose room or agent it is is asked along.
-    owner = "user" if subject == "user" else "owner"
-    owned = {**keys, owner: "user_id"}
-    by = sums.quoted(*owned)
-    found = sums.fetch(
-        f"SELECT {by}, sum(credits_charged) AS charged, count(*) OVER () AS groups FROM {{parts}} GROUP BY {by}"  # noqa: S608
-        f" {{something}} ORDER BY charged DESC, {sums.quoted(*query.group_by)} LIMIT {int(limit)}",
-        parts, owned, "calls, credits_charged", query.conditions(),
-    )  # fmt: skip
-    few = {"user_id": {row[owner] for row in found}, f"{subject}_id": {row[subject] for row in found}}
-    rows, _ = _all(query, parts, **few) if found else ([], 0)
-    wanted = {tuple(row[name] for name in query.group_by) for row in found}
-    rows = [row for row in rows if tuple(row[name] for name in query.group_by) in wanted]
-    return rows, found[0]["groups"] if found else 0
-
-
-def _of_somebody(part: sums.Part, subject: str) -> sums.Part:
-    column = part.names.get(f"{subject}_id", f"{subject}_id")
-    return replace(part, where=f"{part.where} AND {column} IS NOT NULL")
+def _sums_of(query: UsageQuery, span: Span, subject: str, first: Ranked) -> list[sums.Row]:
+    """All sums of those few. An index leads from a user to what was theirs, so their owners are asked for along."""
+    if not first.groups:
+        return []
+    few = {"user_id": list(first.owners), f"{subject}_id": list({group[0] for group in first.groups})}
+    rows = sums.added_up(_months(query, span, subject), query.keys(), {**query.conditions(), **few})
+    names = (subject, *(name for name in query.group_by if name != subject))
+    wanted = set(first.groups)
+    return [row for row in rows if tuple(row[name] for name in names) in wanted]
 
 
 def _direct(query: UsageQuery, span: Span, subject: str) -> list[sums.Row]:
