@@ -10,12 +10,14 @@ from billing.desk.pieces import Asked, Block, Figure, Link, Report, Shown, Table
 from billing.desk.registry import named, register
 from billing.desk.shares import amount, count
 from billing.reports.undebited import calls_without_debit
-from billing.shadow_report import shadow_report
+from billing.shadow_report import refusals
 
 
 def exceptions(asked: Asked) -> Shown:
     undebited, newest = calls_without_debit(asked.query(), limit=asked.limit)
-    let_through = shadow_report(start=asked.start, end=asked.end)
+    let_through = refusals(
+        start=asked.start, end=asked.end, user_id=asked.user_id, model_alias=asked.model_alias, top=asked.limit
+    )
     figures = [
         Figure("Calls without their debit", count(undebited), "there should be none", is_bad=undebited > 0),
         Figure("Let through by warn", count(let_through["refused"]), f"of {count(let_through['users'])} users"),
