@@ -57,7 +57,7 @@ def _counts(asked: Asked, starts: list[Any]) -> dict[tuple[int, str], int]:
 
 def _where(asked: Asked) -> tuple[str, list[Any]]:
     """Those that ended in the time that is asked for, of its user, and with a call of its alias."""
-    found = [(_WITHIN, [asked.start, asked.end])]
+    found: list[tuple[str, list[Any]]] = [(_WITHIN, [asked.start, asked.end])]
     if asked.user_id is not None:
         found.append((_OF_USER, [asked.user_id]))
     if asked.model_alias is not None:
