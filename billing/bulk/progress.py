@@ -40,11 +40,11 @@ def stream(run: Run, *, before: str, after: str) -> StreamingHttpResponse:
 async def _pieces(run: Run, before: str, after: str) -> AsyncIterator[str]:
     is_summarised = False
     try:
-        yield before
+        yield before + _so_far(run)
         try:
             while run.left:
                 await patiently(run.step, patience_s=PATIENCE_S)
-                yield _SO_FAR.format(total=run.total, done=run.total - run.left)
+                yield _so_far(run)
             result = await in_thread(partial(_finished, run))
             is_summarised = True
         except DATABASE_ERRORS as error:
@@ -56,6 +56,10 @@ async def _pieces(run: Run, before: str, after: str) -> AsyncIterator[str]:
         if not is_summarised:
             # The reader went away.
             await asyncio.shield(in_thread(run.summarise))
+
+
+def _so_far(run: Run) -> str:
+    return _SO_FAR.format(total=run.total, done=run.total - run.left)
 
 
 def _finished(run: Run) -> str:

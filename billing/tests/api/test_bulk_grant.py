@@ -201,7 +201,7 @@ def test_a_wallet_that_cannot_take_it_is_said_and_stops_nobody(browser, people):
 def test_one_click_grants_all_of_a_list_and_says_how_far_it_is(browser, people, monkeypatch):
     monkeypatch.setattr(performing, "STEP_ROWS", 2)
     page = confirmed(browser, upload(browser, *[person.email for person in people], "nobody@example.com"))
-    assert progress(page) == [(2, 3), (3, 3)]
+    assert progress(page) == [(0, 3), (2, 3), (3, 3)]
     assert [what for _, _, what in table(page)] == [*["granted"] * 3, "no such user"]
     assert balances(*people) == ["12.50000000", "12.50000000", "2.50000000"]
     assert page.count("<!DOCTYPE html>") == page.count("</html>") == 1
@@ -213,7 +213,7 @@ def test_who_hangs_up_ends_it_and_it_can_be_gone_on_with(browser, boss, people, 
     monkeypatch.setattr(performing, "STEP_ROWS", 1)
     plan = upload(browser, *[person.email for person in people])
     broken = confirmed(browser, plan, pieces=2)
-    assert progress(broken) == [(1, 3)]
+    assert progress(broken) == [(0, 3), (1, 3)]
     assert balances(*people) == ["12.50000000", "10.00000000", "0.00000000"]
     summary = LogEntry.objects.filter(user_id=boss.id).latest("id").get_change_message()
     assert "1 granted, 0 had it, 0 failed, 0 unknown, 0 inactive, 0 duplicate, 0 malformed, 2 left" in summary
