@@ -45,14 +45,19 @@ def _undebited(events: list[dict[str, Any]]) -> Block:
     rows = [
         [
             f"{event['created_at']:%Y-%m-%d %H:%M:%S}", str(event["user_id"]),
-            Link(str(event["event_id"]), reverse("admin:billing_llmcallevent_change", args=[event["event_id"]])),
-            event["model_alias"], amount(event["credits_charged"]),
+            Link(str(event["event_id"]), reverse(_page_of(event), args=[event["event_id"]])),
+            event["model_alias"] or "–", amount(event["credits_charged"]),
         ]
         for event in events
     ]  # fmt: skip
     note = "An event whose 8-place product is above 0 has exactly one debit (L3). Run check_ledger where one is listed."
     columns = ("Time (UTC)", "User", "Event", "Alias", "#Credits")
     return Block(Table("without-debit", "Calls without their debit", columns, rows, note))
+
+
+def _page_of(event: dict[str, Any]) -> str:
+    """Calls of tools have no alias."""
+    return f"admin:billing_{'llmcallevent' if event['model_alias'] else 'toolcallevent'}_change"
 
 
 def register_all() -> None:

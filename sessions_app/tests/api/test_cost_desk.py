@@ -11,12 +11,15 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from billing.models import ShadowRefusal
-from billing.tests.makers import charge_at, make_call, make_direct_call, make_hold, settle
+from billing.tests.db.test_invariants import damage
+from billing.tests.makers import charge_at, make_call, make_direct_call, make_hold, make_tool, settle
 from config.core.ids import uuid7
 from pricing.rating import TokenPools
+from pricing.tests.makers import price_tool
 from sessions_app.models import Agent, Room
 from sessions_app.tests.makers import make_ended_turn, make_person, make_session
 from users.models import User
@@ -231,6 +234,23 @@ def test_everybody_whom_warn_let_through_is_in_the_csv(browser):
     query = {**SPAN, "report": "exceptions"}
     assert len(rows_of(browser.get(DESK, {**query, "csv": "let-through"}))) == 22
     assert browser.get(DESK, query).content.decode().count("0.50000000") == 20
+
+
+@pytest.mark.breaks_the_ledger
+def test_a_call_without_its_debit_leads_to_its_page_be_it_a_models_or_a_tools(browser, alice):
+    price_tool("search", "0.5")
+    reference = make_hold(alice.id, "0", enforcement="off")
+    call, tool = make_call(turn_id=reference.id), make_tool(turn_id=reference.id)
+    settle(alice.id, reference, call, tool)
+    for event in (call, tool):
+        damage("DELETE FROM credit_transactions WHERE event_id = %(id)s", id=event.event_id)
+    today = timezone.now().date()
+    page = browser.get(DESK, {"first": today, "last": today, "report": "exceptions"}).content.decode()
+    for event, name in ((call, "llmcallevent"), (tool, "toolcallevent")):
+        assert f'<a href="/admin/billing/{name}/{event.event_id}/change/">' in page
+    boss = browser_of(make_person("boss", is_staff=True, is_superuser=True))
+    for link in re.findall(r'href="(/admin/billing/[a-z]+callevent/[^"]+)"', page):
+        assert boss.get(link).status_code == 200, link
 
 
 @pytest.mark.parametrize(
