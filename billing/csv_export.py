@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,6 +15,11 @@ from django.http import StreamingHttpResponse
 from rest_framework.renderers import BaseRenderer
 
 from config.core.transactions import in_thread
+
+# What begins a formula, full-width forms among it.
+_FORMULA_MARKS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_CONTROLS = ("\t", "\r", "\n")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 class CSVRenderer(BaseRenderer):
@@ -61,10 +67,7 @@ def stream_csv(
 def _cell(value: Any) -> str:
     """A cell that no spreadsheet takes for a formula. Numbers stay numbers, a leading minus included."""
     text = "" if value is None else str(value)
-    if text[:1] in "=+-@\t\r" and text and not _is_number(text):
+    # Spaces in front of a formula are dropped by some.
+    if text.startswith(_CONTROLS) or (text.lstrip().startswith(_FORMULA_MARKS) and not _NUMBER.fullmatch(text)):
         return "'" + text
     return text
-
-
-def _is_number(text: str) -> bool:
-    return text.lstrip("-").replace(".", "", 1).isdigit()

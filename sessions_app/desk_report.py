@@ -17,10 +17,13 @@ from sessions_app.models import Agent, Room, Turn
 
 # By when they ended, as their calls are. An index holds these few, so completed turns are never read.
 STATUSES = (Turn.Status.FAILED, Turn.Status.INTERRUPTED, Turn.Status.CANCELLED, Turn.Status.PARTIAL)
+_WITHIN = "finished_at >= %s AND finished_at < %s AND status IN ('failed', 'interrupted', 'cancelled', 'partial')"
+_OF_USER = "user_id = %s"
+_OF_ALIAS = "EXISTS (SELECT 1 FROM llm_call_events e WHERE e.turn_id = turns.id AND e.model_alias = %s)"
 _BY_TIME = """
-SELECT width_bucket(finished_at, %s::timestamptz[]), status, count(*) FROM turns
- WHERE finished_at >= %s AND finished_at < %s AND status IN ('failed', 'interrupted', 'cancelled', 'partial')
- GROUP BY 1, 2"""
+SELECT width_bucket(finished_at, %s::timestamptz[]), status, count(*) FROM turns WHERE {where} GROUP BY 1, 2"""
+_NEWEST = """
+SELECT id FROM turns WHERE {where} AND status IN ('failed', 'interrupted') ORDER BY finished_at DESC LIMIT %s"""
 
 
 def turns(asked: Asked) -> Shown:
@@ -41,21 +44,33 @@ def turns(asked: Asked) -> Shown:
         ],
     )  # fmt: skip
     figures = [Figure(f"{status.label} turns", count(sum(columns[status]))) for status in STATUSES]
-    return Shown(figures, [Block(table, [chart]), Block(_newest(asked))])
+    note = f"Turns in which {asked.model_alias} was called" if asked.model_alias else ""
+    return Shown(figures, [Block(table, [chart]), Block(_newest(asked))], note)
 
 
 def _counts(asked: Asked, starts: list[Any]) -> dict[tuple[int, str], int]:
     with connection.cursor() as cursor:
-        cursor.execute(_BY_TIME, [starts, asked.start, asked.end])
+        where, values = _where(asked)
+        cursor.execute(_BY_TIME.format(where=where), [starts, *values])
         return {(bucket, status): number for bucket, status, number in cursor.fetchall()}
 
 
+def _where(asked: Asked) -> tuple[str, list[Any]]:
+    """Those that ended in the time that is asked for, of its user, and with a call of its alias."""
+    found: list[tuple[str, list[Any]]] = [(_WITHIN, [asked.start, asked.end])]
+    if asked.user_id is not None:
+        found.append((_OF_USER, [asked.user_id]))
+    if asked.model_alias is not None:
+        found.append((_OF_ALIAS, [asked.model_alias]))
+    return " AND ".join(sql for sql, _ in found), [value for _, values in found for value in values]
+
+
 def _newest(asked: Asked) -> Table:
-    found = list(
-        Turn.objects.filter(
-            finished_at__gte=asked.start, finished_at__lt=asked.end, status__in=("failed", "interrupted")
-        ).order_by("-finished_at")[: asked.limit]
-    )
+    where, values = _where(asked)
+    with connection.cursor() as cursor:
+        cursor.execute(_NEWEST.format(where=where), [*values, asked.limit])
+        ids = [id_ for (id_,) in cursor.fetchall()]
+    found = list(Turn.objects.filter(pk__in=ids).order_by("-finished_at"))
     users = named("user", [turn.user_id for turn in found])
     rows = [
         [
@@ -81,4 +96,4 @@ def _names(model: type[Agent] | type[Room], page: str) -> Any:
 def register_all() -> None:
     register_names("room", _names(Room, "admin:sessions_app_room_change"))
     register_names("agent", _names(Agent, "admin:sessions_app_agent_change"))
-    register(Report("turns", "Turns that ended badly", turns, takes_filters=False))
+    register(Report("turns", "Turns that ended badly", turns))

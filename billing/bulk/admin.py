@@ -8,11 +8,14 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 
 from billing.bulk.forms import BulkGrantForm
-from billing.bulk.performing import perform
-from billing.bulk.planning import WORDS, Judged, judge
+from billing.bulk.performing import Run
+from billing.bulk.planning import Judged, counted, judge
+from billing.bulk.progress import MARK, stream
 from billing.models import CreditWallet
 from config.core.money import ledger_text
 
@@ -20,30 +23,26 @@ TEMPLATE = "admin/billing/bulk/page.html"
 PERMISSIONS = ("billing.add_creditgrant", "billing.view_creditwallet")
 
 
-def run(request: HttpRequest, site: admin.AdminSite) -> TemplateResponse:
+def run(request: HttpRequest, site: admin.AdminSite) -> HttpResponseBase:
     """Show the form, the plan, the result. Sent twice it grants once. Raises: PermissionDenied."""
     if not request.user.has_perms(PERMISSIONS):
         raise PermissionDenied
     form = BulkGrantForm(request.POST or None, request.FILES or None)
     if request.method != "POST" or not form.is_valid():
-        return _page(request, site, form, step="form", status=422 if form.is_bound else 200)
+        context = _context(request, site, form, step="form")
+        return TemplateResponse(request, TEMPLATE, context, status=422 if form.is_bound else 200)
     campaign = form.campaign_asked()
     rows = judge(form.rows, campaign=campaign.name)
     if "confirmed" not in request.POST:
-        return _page(request, site, form, step="plan", rows=rows)
-    done = perform(campaign, rows, actor=str(request.user.pk))
-    return _page(request, site, form, step="done", rows=done.rows, left=done.left)
+        return TemplateResponse(request, TEMPLATE, _context(request, site, form, step="plan", rows=rows))
+    page = render_to_string(TEMPLATE, _context(request, site, form, step="run", rows=rows), request)
+    before, _, after = page.partition(MARK)
+    return stream(Run(campaign, rows, actor=str(request.user.pk)), before=before, after=after)
 
 
-def _page(
-    request: HttpRequest, site: admin.AdminSite, form: BulkGrantForm, *, step: str, rows: Sequence[Judged] = (),
-    left: int = 0, status: int = 200,
-) -> TemplateResponse:  # fmt: skip
-    counts = [
-        {"verdict": verdict, "words": words, "count": sum(row.verdict == verdict for row in rows)}
-        for verdict, words in WORDS.items()
-    ]
-    granting = sum(row.verdict in {"grant", "granted"} for row in rows)
+def _context(
+    request: HttpRequest, site: admin.AdminSite, form: BulkGrantForm, *, step: str, rows: Sequence[Judged] = ()
+) -> dict[str, Any]:
     context: dict[str, Any] = {
         **site.each_context(request),
         "title": "Bulk grant",
@@ -51,20 +50,21 @@ def _page(
         "form": form,
         "media": form.media,
         "step": step,
-        "rows": rows,
-        "counts": [one for one in counts if one["count"]],
-        "left": left,
     }
-    if step != "form":
-        campaign = form.campaign_asked()
-        context |= {
-            "campaign": campaign,
-            "amount": ledger_text(campaign.amount),
-            "total": ledger_text(campaign.amount * granting),
-            "granting": granting,
-            "confirming": _hidden(form),
-        }
-    return TemplateResponse(request, TEMPLATE, context, status=status)
+    if step == "form":
+        return context
+    campaign = form.campaign_asked()
+    granting = sum(row.verdict == "grant" for row in rows)
+    return context | {
+        "mark": MARK,
+        "rows": rows,
+        "counts": counted(rows),
+        "campaign": campaign,
+        "amount": ledger_text(campaign.amount),
+        "total": ledger_text(campaign.amount * granting),
+        "granting": granting,
+        "confirming": _hidden(form),
+    }
 
 
 def _hidden(form: BulkGrantForm) -> list[tuple[str, str]]:

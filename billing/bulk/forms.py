@@ -9,7 +9,7 @@ from django import forms
 from django.contrib.admin.widgets import AdminSplitDateTime
 from django.utils import timezone
 
-from billing.bulk.emails import FILE_MAX_BYTES, ROWS_MAX, Row, Unreadable, read
+from billing.bulk.emails import FILE_MAX_BYTES, ROWS_MAX, Row, Unreadable, read, text_of
 from billing.bulk.granting import CAMPAIGN_MAX, Campaign
 from billing.corrections.forms import GIVEN_KINDS, CreditsFormField
 from billing.corrections.serializers import REASON_MAX
@@ -19,7 +19,7 @@ class BulkGrantForm(forms.Form):
     file = forms.FileField(
         required=False, label="E-mails", widget=forms.FileInput(attrs={"accept": ".csv,.txt,text/csv,text/plain"}),
         help_text=f"CSV or one address a line, UTF-8; at most {ROWS_MAX:,} rows and {FILE_MAX_BYTES:,} bytes. "
-        "The column is called “email”, or it is the first.",
+        "The column is called “email”, or it is the first with an address.",
     )  # fmt: skip
     # What was uploaded, for the confirmation: nothing of it is stored meanwhile.
     content = forms.CharField(required=False, strip=False, widget=forms.HiddenInput)
@@ -51,7 +51,7 @@ class BulkGrantForm(forms.Form):
             # One byte more than is taken tells that there is more.
             raw = content.encode("utf-8") if file is None else file.read(FILE_MAX_BYTES + 1)
             data["rows"] = read(raw)
-            data["content"] = raw.decode("utf-8-sig")
+            data["content"] = text_of(raw)
         except Unreadable as refusal:
             self.add_error("file", str(refusal))
         return data

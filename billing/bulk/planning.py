@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from django.db.models.functions import Lower
@@ -38,6 +38,12 @@ class Judged:
     @property
     def words(self) -> str:
         return WORDS[self.verdict] + (f": {self.detail}" if self.detail else "")
+
+
+def counted(rows: Sequence[Judged]) -> list[dict[str, Any]]:
+    """How many there are of each verdict that there is."""
+    found = [(verdict, words, sum(row.verdict == verdict for row in rows)) for verdict, words in WORDS.items()]
+    return [{"verdict": verdict, "words": words, "count": count} for verdict, words, count in found if count]
 
 
 def judge(rows: Sequence[Row], *, campaign: str) -> list[Judged]:

@@ -1,10 +1,12 @@
 """Corrections in the admin: a form, a look at what it will come to, and then it is done, once.
 
-The form's token stands for it: sent again, by a double click or the browser, it shows the entry that it made.
+The form's token stands for it: sent again, by a double click or the browser, it shows the entry that it made. Where
+somebody else has corrected the wallet since it was looked at, it is shown once more.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,16 +24,19 @@ from django.urls import reverse
 
 from billing.corrections.forms import CorrectionForm
 from billing.corrections.journal import described, logged
+from billing.corrections.meanwhile import unless_corrected
 from billing.corrections.rehearsal import Rehearsal, rehearse
 from billing.corrections.services import post_once, posted_before
 from billing.models import CreditTransaction, CreditWallet
 from config.core.errors import DomainError, IdempotencyKeyReused
 from config.core.idempotency import Claim, fingerprint
+from config.core.ids import uuid7
 from config.core.money import ledger_text
 
 TEMPLATE = "admin/billing/corrections/form.html"
 # Sent along, and no part of what is asked for.
-_NOT_ASKED = frozenset({"csrfmiddlewaretoken", "confirmed"})
+_NOT_ASKED = frozenset({"csrfmiddlewaretoken", "confirmed", "seen"})
+_SEQ = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,9 @@ def run(request: HttpRequest, site: admin.AdminSite, correction: Correction) -> 
         if "confirmed" not in request.POST:
             return _page(request, site, correction, form, _rehearsed(request, correction, asked))
         entry, is_replay = _perform(request, correction, form.cleaned_data["token"], asked)
+    except IdempotencyKeyReused:
+        form.add_error(None, "This form has been sent before, with other values, and was done then. Look once more.")
+        return _page(request, site, correction, _renewed(form))
     except DomainError as refusal:
         form.add_error(None, refusal.detail)
         return _page(request, site, correction, form)
@@ -95,6 +103,20 @@ def _claim(request: HttpRequest, token: UUID) -> Claim:
     return Claim(staff.pk, f"admin-{token}", fingerprint(method="ADMIN", path=request.path, body=sent))
 
 
+def _renewed(form: CorrectionForm) -> CorrectionForm:
+    """The same form as one of its own, so that it can be gone on with."""
+    data: Any = form.data
+    form.data = data.copy()
+    form.data["token"] = str(uuid7())  # type: ignore[index]
+    return form
+
+
+def _seen(request: HttpRequest) -> int | None:
+    """Up to which entry of the wallet its page was of when this was looked at."""
+    text = request.POST.get("seen", "")
+    return int(text) if _SEQ.fullmatch(text) else None
+
+
 def _rehearsed(request: HttpRequest, correction: Correction, asked: dict[str, Any]) -> Rehearsal:
     perform = partial(correction.perform, **asked, initiated_by=str(request.user.pk))
     return rehearse(correction.wallet.user_id, perform)
@@ -105,7 +127,8 @@ def _perform(
 ) -> tuple[CreditTransaction, bool]:
     claim = _claim(request, token)
     perform = partial(correction.perform, **asked, initiated_by=str(claim.caller_id), idempotency_key=claim.key)
-    return post_once(claim, logged(perform, title=correction.title, actor=str(claim.caller_id)))
+    make = logged(perform, title=correction.title, actor=str(claim.caller_id))
+    return post_once(claim, unless_corrected(make, user_id=correction.wallet.user_id, since=_seen(request)))
 
 
 def _say(request: HttpRequest, entry: CreditTransaction, *, is_replay: bool) -> None:

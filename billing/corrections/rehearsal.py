@@ -29,6 +29,8 @@ class Rehearsal:
     before: Decimal
     after: Decimal
     lots: list[LotMove]
+    # The entry that was the wallet's last when it was looked at.
+    last_seq: int
 
     @property
     def moves(self) -> Decimal:
@@ -44,6 +46,7 @@ def rehearse(user_id: UUID, perform: Callable[[], object]) -> Rehearsal:
 
     def work() -> Rehearsal:
         with transaction.atomic():
+            last_seq = CreditWallet.objects.filter(user_id=user_id).values_list("last_seq", flat=True).first()
             before, lots_before = _state(user_id)
             perform()
             after, lots_after = _state(user_id)
@@ -53,7 +56,7 @@ def rehearse(user_id: UUID, perform: Callable[[], object]) -> Rehearsal:
             for lot in lots_after.values()
             if lot.id not in lots_before or lots_before[lot.id].remaining != lot.remaining
         ]
-        return Rehearsal(before, after, moved)
+        return Rehearsal(before, after, moved, last_seq or 0)
 
     try:
         return retrying(work)

@@ -129,4 +129,5 @@ def _span(form: DeskForm) -> str:
     if not form.is_valid():
         return ""
     cleaned = form.cleaned_data
-    return f"{cleaned['first']} to {cleaned['last']}, {cleaned['tz'].key}"
+    said = [f"{cleaned['first']} to {cleaned['last']}", cleaned["tz"].key, form.data.get("user"), cleaned["alias"]]
+    return ", ".join(filter(None, said))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -108,9 +108,8 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One page of the desk. `takes_filters`: whether it can be of one user or alias alone."""
+    """One page of the desk. What it says is of the user and the alias that are asked for, all of it."""
 
     name: str
     title: str
     make: Callable[[Asked], Shown]
-    takes_filters: bool = field(default=True)

@@ -89,7 +89,7 @@ def _calls(asked: Asked, totals: sums.Row) -> list[Figure]:
 
 
 def activity(asked: Asked) -> Shown:
-    found = active_users(start=asked.start, end=asked.end, tz=asked.tz, bucket=asked.bucket)
+    found = active_users(asked.query())
     starts = bucket_starts(start=asked.start, end=asked.end, tz=asked.tz, bucket=asked.bucket)
     counted = {row["start"]: row["active_users"] for row in found["buckets"]}
     labels = [asked.label(start) for start in starts]
@@ -158,4 +158,4 @@ def register_all() -> None:
     register(Report("models", "Models and purposes", models))
     for subject, title in (("user", "Users"), ("room", "Rooms"), ("agent", "Agents")):
         register(_subjects(subject, title))
-    register(Report("activity", "Active users", activity, takes_filters=False))
+    register(Report("activity", "Active users", activity))

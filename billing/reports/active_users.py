@@ -2,7 +2,7 @@
 
 Users do not add up: who was there on two days is one user of the week. Where quarters are rolled up, the row that
 counts a user is the one before which that user was last seen outside the bucket; whom events know at the edges is held
-against those.
+against those. Of one user or one alias that does not help, and users are counted in the sums by user and alias.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.db import connection
 
+from billing.reports import sums
 from billing.reports.buckets import bucket_starts
 from billing.reports.moments import one_moment
 from billing.reports.spans import Range, Span, split
+from billing.reports.usage import UsageQuery, by_bucket
 from billing.rollup.charges import CHARGES
 
 # `least` is where rolled quarters begin: what came before them in the same bucket is events, and counted as those.
@@ -39,19 +40,34 @@ SELECT bucket, count(*) FROM (
  GROUP BY bucket"""
 
 
-def active_users(*, start: datetime, end: datetime, tz: ZoneInfo, bucket: str) -> dict[str, Any]:
-    """`{"active_users", "buckets": [{"start", "active_users"}]}`, all of one moment; empty buckets are left out."""
-    starts = bucket_starts(start=start, end=end, tz=tz, bucket=bucket)
+_BY_BUCKET = 'SELECT bucket, count(DISTINCT "user") AS users FROM {parts} GROUP BY bucket'
+
+
+def active_users(query: UsageQuery) -> dict[str, Any]:
+    """`{"active_users", "buckets": [{"start", "active_users"}]}`, all of one moment; empty buckets are left out.
+
+    Of a query for one user or one alias: who of them called, and who called it.
+    """
+    starts = bucket_starts(start=query.start, end=query.end, tz=query.tz, bucket=query.bucket)
     with one_moment():
-        span = split(start, end, bounds=starts)
-        counts = _counts(span, starts, end)
-        everybody = _counts(span, starts[:1], end)
+        span = split(query.start, query.end, bounds=starts)
+        counts = _counts_of(query, span, starts)
+        everybody = _counts_of(query, span, starts[:1])
     buckets = [{"start": starts[number - 1], "active_users": count} for number, count in sorted(counts.items())]
     return {"active_users": everybody.get(1, 0), "buckets": buckets}
 
 
-def _counts(span: Span, cuts: Sequence[datetime], end: datetime) -> dict[int, int]:
+def _counts_of(query: UsageQuery, span: Span, cuts: Sequence[datetime]) -> dict[int, int]:
     """Users by the number of their bucket."""
+    conditions = query.conditions()
+    if not conditions:
+        return _counts(span, cuts, query.end)
+    parts, keys = by_bucket(sums.quarters(span, "usage_rollups"), list(cuts))
+    rows = sums.fetch(_BY_BUCKET, parts, {**keys, "user": "user_id"}, "calls", conditions)
+    return {row["bucket"]: row["users"] for row in rows}
+
+
+def _counts(span: Span, cuts: Sequence[datetime], end: datetime) -> dict[int, int]:
     least, until = span.quarters or (end, end)
     values = {"cuts": list(cuts), "ends": [*cuts[1:], end], "least": least, "until": until}
     counts: dict[int, int] = {}

@@ -2,7 +2,7 @@
 
 A bucket is all the time from its beginning to the next one's, so buckets of one query neither overlap nor leave a gap.
 Where clocks go back an hour that local time shows twice is two buckets; where they go forward at midnight a day begins
-at one.
+at one. A day that a zone never had is no bucket.
 """
 
 from __future__ import annotations
@@ -54,9 +54,14 @@ def _past_the_hour(time: datetime, tz: ZoneInfo) -> timedelta:
 
 def _days(start: datetime, tz: ZoneInfo, bucket: str) -> Iterator[datetime]:
     day = _first_day(start.astimezone(tz).date(), bucket)
+    before = None
     while True:
         # Python takes a midnight that clocks skipped for the moment at which they did, and of two the first.
-        yield datetime.combine(day, time(), tz).astimezone(UTC)
+        begin = datetime.combine(day, time(), tz).astimezone(UTC)
+        # A day that a zone left out when it went over the date line has no time, and is none.
+        if begin != before:
+            yield begin
+        before = begin
         day = _next_day(day, bucket)
 
 

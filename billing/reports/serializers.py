@@ -66,7 +66,8 @@ class UsageSummaryOut(serializers.Serializer[Any]):
 
 
 class ActiveUsersIn(BucketsIn):
-    pass
+    user_id = serializers.UUIDField(required=False)
+    model_alias = serializers.CharField(required=False, max_length=64)
 
 
 class ActiveUsersBucketOut(serializers.Serializer[Any]):

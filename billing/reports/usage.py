@@ -5,6 +5,7 @@ An event counts at the time of the transaction that settled it (`created_at`), s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -70,8 +71,8 @@ def by_time(query: UsageQuery) -> list[sums.Row]:
     starts = bucket_starts(start=query.start, end=query.end, tz=query.tz, bucket=query.bucket)
     span = split(query.start, query.end, bounds=starts)
     table = "usage_rollups" if query.user_id else "usage_rollup_totals"
-    parts = [_bucketed(part, starts) for part in sums.quarters(span, table)]
-    return sums.times(sums.added_up(parts, _BUCKET, query.conditions()), starts)
+    parts, keys = by_bucket(sums.quarters(span, table), starts)
+    return sums.times(sums.added_up(parts, keys, query.conditions()), starts)
 
 
 def by_group(query: UsageQuery, *, limit: int | None = None) -> tuple[list[sums.Row], bool]:
@@ -101,9 +102,9 @@ def _by_subject(query: UsageQuery, span: Span, subject: str, limit: int | None) 
     return [*_sums_of(query, span, subject, first), *direct], first.is_everybody
 
 
-def _bucketed(part: sums.Part, starts: list[datetime]) -> sums.Part:
-    """The boundaries go first, as the statement names them first."""
-    return replace(part, values=(starts, *part.values))
+def by_bucket(parts: Sequence[sums.Part], starts: list[datetime]) -> tuple[list[sums.Part], dict[str, str]]:
+    """Parts, and the key that says in which bucket a row is. Its boundaries go first, as the statement names them."""
+    return [replace(part, values=(starts, *part.values)) for part in parts], dict(_BUCKET)
 
 
 def _parts(query: UsageQuery, span: Span) -> list[sums.Part]:

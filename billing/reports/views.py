@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -20,6 +22,10 @@ from users.permissions import IsStaffOrAdmin, require_permission
 
 # Sums of events show what events show.
 PERMISSION = "billing.view_llmcallevent"
+OF_WHOM = [
+    OpenApiParameter("user_id", OpenApiTypes.UUID, description="of this user alone"),
+    OpenApiParameter("model_alias", str, description="of this alias alone"),
+]
 BUCKETS_AND_RANGE = [
     OpenApiParameter("from", str, description="RFC 3339 time or date, included; default: 30 days before `to`"),
     OpenApiParameter("to", str, description="RFC 3339 time or date, excluded; default: now"),
@@ -35,8 +41,7 @@ class UsageSummaryView(APIView):
     @extend_schema(
         operation_id="admin_usage_summary",
         parameters=[
-            OpenApiParameter("user_id", OpenApiTypes.UUID, description="of this user alone"),
-            OpenApiParameter("model_alias", str, description="of this alias alone"),
+            *OF_WHOM,
             *BUCKETS_AND_RANGE,
             OpenApiParameter("group_by", str, description=f"comma list of {', '.join(GROUPS)}"),
             OpenApiParameter("limit", int, description="groups charged most that are listed; 1 to 10000, default 1000"),
@@ -52,10 +57,7 @@ class UsageSummaryView(APIView):
         asked = UsageSummaryIn(data=parameters, context={"tz": parameters.get("tz")})
         asked.is_valid(raise_exception=True)
         data = asked.validated_data
-        query = UsageQuery(
-            start=data["from"], end=data["to"], tz=data["tz"], bucket=data["bucket"], group_by=data["group_by"],
-            user_id=data.get("user_id"), model_alias=data.get("model_alias"),
-        )  # fmt: skip
+        query = _query(data, group_by=data["group_by"])
         if wants_csv(request):
             return summary_csv(usage_report(query, limit=CSV_GROUPS_MAX), data["group_by"])
         report = usage_report(query, limit=data["limit"])
@@ -68,14 +70,21 @@ class ActiveUsersView(APIView):
 
     @extend_schema(
         operation_id="admin_active_users",
-        parameters=BUCKETS_AND_RANGE,
+        parameters=[*OF_WHOM, *BUCKETS_AND_RANGE],
         responses={200: ActiveUsersOut, **problems("403 admin_required", "422 validation_error")},
     )
     def get(self, request: Request) -> HttpResponseBase:
         """How many users made a call, in all and in each bucket; buckets without any are left out."""
         require_permission(request, PERMISSION)
-        asked = ActiveUsersIn(data=request.query_params, context={"tz": request.query_params.get("tz")})
+        parameters = request.query_params.dict()
+        asked = ActiveUsersIn(data=parameters, context={"tz": parameters.get("tz")})
         asked.is_valid(raise_exception=True)
-        data = asked.validated_data
-        report = active_users(start=data["from"], end=data["to"], tz=data["tz"], bucket=data["bucket"])
+        report = active_users(_query(asked.validated_data))
         return active_users_csv(report) if wants_csv(request) else Response(ActiveUsersOut(report).data)
+
+
+def _query(data: dict[str, Any], **more: Any) -> UsageQuery:
+    return UsageQuery(
+        start=data["from"], end=data["to"], tz=data["tz"], bucket=data["bucket"], user_id=data.get("user_id"),
+        model_alias=data.get("model_alias"), **more,
+    )  # fmt: skip

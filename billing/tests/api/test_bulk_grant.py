@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import aclosing
 from decimal import Decimal
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
+from django.db import OperationalError
 from django.test import Client
 
 from billing import ledger
 from billing.bulk import performing
+from billing.bulk import progress as progress_of_a_run
 from billing.bulk.emails import Row
 from billing.bulk.granting import Campaign, grant_once
 from billing.bulk.planning import judge
@@ -21,9 +25,11 @@ from billing.tests.makers import credits
 from config.core.money import LEDGER_LIMIT, ledger_text
 from config.core.tests.racing import at_once
 from sessions_app.tests.makers import make_person
+from users.erasing import close_account
 from users.models import User
 
-pytestmark = pytest.mark.django_db
+# What is granted is granted by threads of their own.
+pytestmark = pytest.mark.django_db(transaction=True)
 URL = "/admin/billing/creditwallet/bulk/"
 FORM = {"amount": "2.5", "kind": "promo", "campaign": "spring", "reason": "thank you"}
 
@@ -50,16 +56,41 @@ def upload(browser, *lines, **fields):
     return browser.post(URL, {**FORM, "file": SimpleUploadedFile("list.csv", content), **fields})
 
 
+def text_of(page):
+    return page if isinstance(page, str) else page.content.decode()
+
+
 def hidden(page):
     """What the page's own form would send."""
-    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.content.decode())
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', text_of(page))
     return {name: value.replace("&#x27;", "'") for name, value in found if name != "csrfmiddlewaretoken"}
+
+
+def confirmed(browser, page, *, pieces=None):
+    """The page that is written while it is granted, read to its end or hung up after so many pieces."""
+
+    async def read(answer):
+        found = []
+        async with aclosing(aiter(answer.streaming_content)) as content:
+            async for piece in content:
+                found.append(piece.decode())
+                if len(found) == pieces:
+                    break
+        return "".join(found)
+
+    answer = browser.post(URL, hidden(page))
+    assert answer.status_code == 200
+    return asyncio.run(read(answer))
 
 
 def table(page):
     """Row by row: line, text, what."""
-    rows = re.findall(r'<tr><td class="n">(\d+)</td><td>(.*?)</td>\s*<td[^>]*>(.*?)</td></tr>', page.content.decode())
+    rows = re.findall(r'<tr><td class="n">(\d+)</td><td>(.*?)</td>\s*<td[^>]*>(.*?)</td></tr>', text_of(page))
     return [(int(line), text, what) for line, text, what in rows]
+
+
+def progress(page):
+    return [(int(done), int(total)) for done, total in re.findall(r"</progress> (\d+) of (\d+)", page)]
 
 
 def balances(*persons):
@@ -90,7 +121,7 @@ def test_who_gets_it_is_seen_first_and_then_done_once(browser, boss, people):
     assert "5.00000000" in plan.content.decode()
     assert CreditTransaction.objects.count() == before
     assert LogEntry.objects.count() == 0
-    done = browser.post(URL, hidden(plan))
+    done = confirmed(browser, plan)
     assert table(done) == [(2, alice.email.upper(), "granted"), *verdicts, (9, "DAVE@example.com", "granted")]
     assert balances(alice, bob, carol) == ["12.50000000", "11.00000000", "0.00000000"]
     lot = CreditGrant.objects.get(user_id=dave.pk)
@@ -98,7 +129,7 @@ def test_who_gets_it_is_seen_first_and_then_done_once(browser, boss, people):
     entry = CreditTransaction.objects.get(user_id=dave.pk)
     assert (entry.reason, entry.initiated_by) == ("thank you", str(boss.id))
     # Sent again, as by a double click or the browser: who has it by now is told so.
-    again = browser.post(URL, hidden(plan))
+    again = confirmed(browser, plan)
     assert table(again)[0] == (2, alice.email.upper(), "has had it from this campaign")
     assert balances(alice, bob) == ["12.50000000", "11.00000000"]
     assert CreditGrant.objects.filter(user_id=dave.pk).count() == 1
@@ -107,7 +138,7 @@ def test_who_gets_it_is_seen_first_and_then_done_once(browser, boss, people):
 def test_each_grant_and_the_run_are_logged_word_for_word(browser, boss, people):
     alice, bob, _ = people
     plan = upload(browser, alice.email, bob.email, "nobody@example.com")
-    browser.post(URL, hidden(plan))
+    confirmed(browser, plan)
     rows = LogEntry.objects.filter(user_id=boss.id).order_by("id")
     wallets = [str(CreditWallet.objects.get(user_id=person.id).pk) for person in (alice, bob)]
     message = "Bulk grant spring: Grant of 2.50000000; thank you"
@@ -125,7 +156,7 @@ def test_the_command_and_the_page_are_one_rule(browser, people):
     call_command("grant_beta_credits", "--amount", "3", "--user", alice.email, "--campaign", "spring")
     plan = upload(browser, alice.email, bob.email)
     assert [what for _, _, what in table(plan)] == ["has had it from this campaign", "gets it"]
-    browser.post(URL, hidden(plan))
+    confirmed(browser, plan)
     call_command("grant_beta_credits", "--amount", "3", "--user", alice.email, bob.email, "--campaign", "spring")
     assert balances(alice, bob) == ["13.00000000", "12.50000000"]
 
@@ -159,7 +190,7 @@ def test_a_wallet_that_cannot_take_it_is_said_and_stops_nobody(browser, people):
     nearly_all = LEDGER_LIMIT - 60
     ledger.grant(user_id=alice.id, amount=nearly_all, reason="much", initiated_by="test")
     plan = upload(browser, alice.email, bob.email, amount="100")
-    done = browser.post(URL, hidden(plan))
+    done = confirmed(browser, plan)
     assert table(done) == [
         (1, alice.email, "not granted: The balance would leave the range of the ledger."),
         (2, bob.email, "granted"),
@@ -167,36 +198,72 @@ def test_a_wallet_that_cannot_take_it_is_said_and_stops_nobody(browser, people):
     assert balances(alice, bob) == [ledger_text(nearly_all + 10), "110.00000000"]
 
 
-def test_what_breaks_off_in_the_middle_is_gone_on_with(browser, people, monkeypatch):
-    alice, bob, carol = people
+def test_one_click_grants_all_of_a_list_and_says_how_far_it_is(browser, people, monkeypatch):
+    monkeypatch.setattr(performing, "STEP_ROWS", 2)
+    page = confirmed(browser, upload(browser, *[person.email for person in people], "nobody@example.com"))
+    assert progress(page) == [(0, 3), (2, 3), (3, 3)]
+    assert [what for _, _, what in table(page)] == [*["granted"] * 3, "no such user"]
+    assert balances(*people) == ["12.50000000", "12.50000000", "2.50000000"]
+    assert page.count("<!DOCTYPE html>") == page.count("</html>") == 1
+    # Done: how far it is and the button to go on are shown no more.
+    assert "<style>.so-far, .again { display: none; }</style>" in page
+
+
+def test_who_hangs_up_ends_it_and_it_can_be_gone_on_with(browser, boss, people, monkeypatch):
+    monkeypatch.setattr(performing, "STEP_ROWS", 1)
     plan = upload(browser, *[person.email for person in people])
-    real, done = performing.grant_once, []
-
-    def breaks(campaign, **who):
-        if done:
-            raise KeyboardInterrupt
-        done.append(who)
-        return real(campaign, **who)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(performing, "grant_once", breaks)
-        with pytest.raises(KeyboardInterrupt):
-            browser.post(URL, hidden(plan))
+    broken = confirmed(browser, plan, pieces=2)
+    assert progress(broken) == [(0, 3), (1, 3)]
     assert balances(*people) == ["12.50000000", "10.00000000", "0.00000000"]
-    again = browser.post(URL, hidden(plan))
+    summary = LogEntry.objects.filter(user_id=boss.id).latest("id").get_change_message()
+    assert "1 granted, 0 had it, 0 failed, 0 unknown, 0 inactive, 0 duplicate, 0 malformed, 2 left" in summary
+    # By the button of what there is of the page.
+    again = confirmed(browser, broken)
     assert [what for _, _, what in table(again)] == ["has had it from this campaign", "granted", "granted"]
     assert balances(*people) == ["12.50000000", "12.50000000", "2.50000000"]
 
 
-def test_what_there_was_no_time_for_is_left_and_can_be_gone_on_with(browser, people, monkeypatch):
-    monkeypatch.setattr(performing, "BUDGET_S", -1)
+def test_a_database_that_is_away_ends_it_with_what_was_done_so_far(browser, people, monkeypatch):
+    monkeypatch.setattr(performing, "STEP_ROWS", 1)
+    monkeypatch.setattr(progress_of_a_run, "PATIENCE_S", 0)
+    real, done = performing.grant_once, []
+
+    def breaks(campaign, **who):
+        if done:
+            raise OperationalError("the connection is closed")
+        done.append(who)
+        return real(campaign, **who)
+
     plan = upload(browser, *[person.email for person in people])
-    cut = browser.post(URL, hidden(plan))
-    assert [what for _, _, what in table(cut)] == ["not yet"] * 3
-    assert "Go on with the other 3" in cut.content.decode()
-    monkeypatch.setattr(performing, "BUDGET_S", 60)
-    done = browser.post(URL, hidden(cut))
-    assert [what for _, _, what in table(done)] == ["granted"] * 3
+    with monkeypatch.context() as patched:
+        patched.setattr(performing, "grant_once", breaks)
+        page = confirmed(browser, plan)
+    assert "The database does not answer. 2 are left" in page
+    assert [what for _, _, what in table(page)] == ["granted", "not yet", "not yet"]
+    assert "<style>.so-far { display: none; }</style>" in page
+    assert [what for _, _, what in table(confirmed(browser, page))][1:] == ["granted", "granted"]
+    assert balances(*people) == ["12.50000000", "12.50000000", "2.50000000"]
+
+
+def test_who_is_erased_while_it_runs_gets_nothing(people):
+    alice, bob, _ = people
+    rows = judge([Row(1, alice.email), Row(2, bob.email)], campaign="spring")
+    run = performing.Run(Campaign("spring", credits("2"), "promo", "thank you"), rows, actor="test")
+    close_account(alice.id)
+    run.step()
+    assert ([row.verdict for row in run.rows], run.left) == (["inactive", "granted"], 0)
+    assert balances(alice, bob) == ["10.00000000", "12.00000000"]
+
+
+def test_two_who_run_the_same_list_at_once_grant_once_each():
+    people = [make_person(f"user{number}") for number in range(20)]
+    rows = [Row(number, person.email) for number, person in enumerate(people)]
+    campaign = Campaign("spring", credits("2"), "promo", "thank you")
+    runs = [performing.Run(campaign, judge(rows, campaign="spring"), actor="test") for _ in range(3)]
+    assert at_once(*[run.step for run in runs]) == [None] * 3
+    assert sum(run.count("granted") for run in runs) == 20
+    assert sum(run.count("had it") for run in runs) == 40
+    assert set(balances(*people)) == {"12.00000000"}
 
 
 def test_addresses_of_a_list_are_shown_as_text(browser):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from decimal import Decimal
 
@@ -190,6 +191,48 @@ def test_a_form_that_is_sent_again_after_its_grant_expired_shows_what_it_made(br
         changed = browser.post(url, {**sent, "amount": "3"})
         assert (changed.status_code, b"Must lie in the future." in changed.content) == (422, True)
     assert entries(alice)[1:] == [("grant", "2.50000000")]
+
+
+def confirmation_of(page):
+    """What the button of a preview sends."""
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.content.decode())
+    return {name: value for name, value in found if name != "csrfmiddlewaretoken"}
+
+
+@pytest.mark.parametrize("action", FORMS)
+def test_of_two_staff_at_once_the_second_is_shown_what_the_first_did(browser, alice, action):
+    charge(alice.id, ONE)
+    other = browser_of(make_person("other", is_staff=True, is_superuser=True))
+    fields, url = FORMS[action][0], url_of(alice, action)
+    adjusting = url_of(alice, "adjust")
+    seen = confirmation_of(browser.post(url, {**fields, "token": str(uuid7())}))
+    first = confirmation_of(other.post(adjusting, {"amount": "-0.5", "reason": "a slip", "token": str(uuid7())}))
+    assert other.post(adjusting, first).status_code == 302
+    # What turns take is no reason to look again.
+    charge(alice.id, ONE)
+    before = entries(alice)
+    answer = browser.post(url, {**fields, **seen})
+    assert answer.status_code == 422
+    assert "Posted since you looked: Adjustment of -0.50000000, entry 3 (a slip)" in answer.content.decode()
+    assert entries(alice) == before
+    again = browser.post(url, {**fields, "token": seen["token"]})
+    charge(alice.id, ONE)
+    assert browser.post(url, {**fields, **confirmation_of(again)}).status_code == 302
+    assert len(entries(alice)) == len(before) + 2
+
+
+def test_a_form_that_is_changed_and_sent_again_says_so_and_can_be_gone_on_with(browser, alice):
+    url, token = url_of(alice, "grant"), str(uuid7())
+    assert browser.post(url, {**GRANT, "token": token, "confirmed": "1"}).status_code == 302
+    changed = browser.post(url, {**GRANT, "amount": "3", "token": token, "confirmed": "1"})
+    assert changed.status_code == 422
+    assert "has been sent before, with other values" in changed.content.decode()
+    assert entries(alice)[1:] == [("grant", "2.50000000")]
+    fresh = confirmation_of(changed)["token"]
+    assert fresh != token
+    preview = browser.post(url, {**GRANT, "amount": "3", "token": fresh})
+    assert browser.post(url, {**GRANT, **confirmation_of(preview)}).status_code == 302
+    assert entries(alice)[1:] == [("grant", "2.50000000"), ("grant", "3.00000000")]
 
 
 def test_a_refund_above_what_is_left_is_refused_in_the_form(browser, alice):

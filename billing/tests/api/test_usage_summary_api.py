@@ -118,6 +118,22 @@ def test_a_summary_can_be_of_one_user_or_one_alias(auditor, alice, night):
     assert client.get(f"{SUMMARY}?{SPAN}&model_alias=nobody").json()["totals"]["call_count"] == 0
 
 
+def test_active_users_can_be_of_one_user_or_one_alias(auditor, alice, bob, night):
+    client = client_of(auditor)
+    for asked, days in (
+        (f"user_id={alice.id}", [("2026-11-01T00:00:00Z", 1)]),
+        (f"user_id={bob.id}", [("2026-11-02T00:00:00Z", 1)]),
+        ("model_alias=gpt-4o", [("2026-11-01T00:00:00Z", 1)]),
+        ("model_alias=gpt-4o-mini", [("2026-11-01T00:00:00Z", 1), ("2026-11-02T00:00:00Z", 1)]),
+        (f"model_alias=gpt-4o&user_id={bob.id}", []),
+    ):
+        shown = client.get(f"{ACTIVE}?{SPAN}&{asked}").json()
+        assert [(row["start"], row["active_users"]) for row in shown["buckets"]] == days, asked
+        assert shown["active_users"] == len(days)
+    for wrong in ("user_id=alice", "model_alias=%00", "model_alias=", "from=", "tz="):
+        assert client.get(f"{ACTIVE}?{wrong}").json()["code"] == "validation_error", wrong
+
+
 def test_the_owner_sees_the_same_numbers_of_herself(auditor, alice, night):
     mine = client_of(alice).get(f"{API}/users/me/usage?{SPAN}").json()
     seen = client_of(auditor).get(f"{SUMMARY}?{SPAN}&user_id={alice.id}").json()

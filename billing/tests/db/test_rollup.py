@@ -88,6 +88,17 @@ def test_what_is_not_over_is_left_to_the_events(monkeypatch):
     assert everything() == [[], [], [], []]
 
 
+def test_a_worker_whose_clock_is_ahead_rolls_up_nothing_that_is_not_over():
+    """The database's clock says what is over: it is the one that events have their times from."""
+    alice = make_wallet("100")
+    charge(alice, CREDIT)
+    assert roll_up(timezone.now() + timedelta(days=3)) == 0
+    charge_at(NOON, alice, make_call(CREDIT))
+    roll_up(timezone.now() + timedelta(days=3))
+    assert rolled_up_to() <= timezone.now() - timedelta(seconds=closing.MARGIN_S)
+    assert [row.start for row in UsageRollup.objects.all()] == [NOON]
+
+
 def test_a_second_run_adds_what_is_new_and_no_event_twice():
     alice = make_wallet("100")
     charge_at(NOON, alice, make_call(CREDIT))

@@ -27,12 +27,15 @@ from pricing.rating import TokenPools
 pytestmark = pytest.mark.django_db
 
 CREDIT = TokenPools(output=10_000)
-ZONES = ["UTC", "Asia/Kathmandu", "America/Los_Angeles", "Australia/Lord_Howe"]
-# Clocks go forward on 8 March and back on 1 November in Los Angeles, by half an hour on 5 April on Lord Howe.
+ZONES = ["UTC", "Asia/Kathmandu", "America/Los_Angeles", "Australia/Lord_Howe", "Africa/Cairo", "Pacific/Apia"]
+# Clocks go forward on 8 March and back on 1 November in Los Angeles, by half an hour on 5 April on Lord Howe, and at
+# midnight on 24 April in Cairo. Samoa went from 29 to 31 December 2011.
 CHANGES = [
     datetime(2026, 3, 8, 10, tzinfo=UTC),
     datetime(2026, 11, 1, 9, tzinfo=UTC),
     datetime(2026, 4, 4, 15, tzinfo=UTC),
+    datetime(2026, 4, 23, 22, tzinfo=UTC),
+    datetime(2011, 12, 30, 10, tzinfo=UTC),
 ]
 UNROLLED, HALF, ROLLED = "unrolled", "half", "rolled"
 
@@ -100,7 +103,7 @@ def test_the_numbers_of_a_few_events():
 
 
 @pytest.mark.parametrize("state", [UNROLLED, HALF, ROLLED])
-@pytest.mark.parametrize("middle", CHANGES, ids=["forward", "back", "half-an-hour"])
+@pytest.mark.parametrize("middle", CHANGES, ids=["forward", "back", "half-an-hour", "midnight", "no-day"])
 def test_buckets_are_what_clocks_and_calendars_say_and_add_up_to_the_events(middle, state):
     history(middle)
     roll(state, middle)
@@ -156,19 +159,21 @@ def test_groups_are_what_the_events_come_to_with_and_without_a_limit(group_by, s
 @pytest.mark.parametrize("name", ZONES)
 def test_each_user_is_counted_once_in_each_bucket_and_once_in_all(name, state):
     middle, tz = CHANGES[1], ZoneInfo(name)
-    history(middle)
+    people = history(middle)
     roll(state, middle)
     start, end = middle - timedelta(days=2, minutes=7), middle + timedelta(days=2, seconds=11)
-    events = oracle.events_of(start, end)
-    for bucket in ("hour", "day", "week", "month"):
-        users = {}
-        for event in events:
-            users.setdefault(oracle.local_bucket(event.created_at, tz, bucket), set()).add(event.user_id)
-        found = active_users(start=start, end=end, tz=tz, bucket=bucket)
-        assert found["active_users"] == len({event.user_id for event in events})
-        assert {
-            oracle.local_bucket(max(row["start"], start), tz, bucket): row["active_users"] for row in found["buckets"]
-        } == {key: len(members) for key, members in users.items()}
+    for where in ({}, {"user_id": people[0]}, {"model_alias": "deepseek"}, {"user_id": uuid7()}):
+        events = oracle.events_of(start, end, **where)
+        for bucket in ("hour", "day", "week", "month"):
+            users = {}
+            for event in events:
+                users.setdefault(oracle.local_bucket(event.created_at, tz, bucket), set()).add(event.user_id)
+            found = active_users(UsageQuery(start=start, end=end, tz=tz, bucket=bucket, **where))
+            assert found["active_users"] == len({event.user_id for event in events})
+            assert {
+                oracle.local_bucket(max(row["start"], start), tz, bucket): row["active_users"]
+                for row in found["buckets"]
+            } == {key: len(members) for key, members in users.items()}
 
 
 def test_months_that_are_rolled_up_are_read_by_month():
@@ -191,7 +196,7 @@ def test_nothing_happened():
     report = usage_report(UsageQuery(start=now, end=now, tz=ZoneInfo("UTC")), limit=5)
     assert report["totals"] == oracle.added_up([])
     assert (report["breakdown"], report["buckets"], report["others"]) == ([], [], None)
-    assert active_users(start=now, end=now, tz=ZoneInfo("UTC"), bucket="day") == {"active_users": 0, "buckets": []}
+    assert active_users(UsageQuery(start=now, end=now, tz=ZoneInfo("UTC"))) == {"active_users": 0, "buckets": []}
 
 
 @pytest.mark.parametrize(
@@ -208,6 +213,21 @@ def test_a_day_begins_when_its_clocks_first_show_it(tz, start, first):
     time = datetime.fromisoformat(start)
     starts = bucket_starts(start=time, end=time + timedelta(hours=1), tz=ZoneInfo(tz), bucket="day")
     assert starts == [datetime.fromisoformat(first)]
+
+
+@pytest.mark.parametrize(
+    ("tz", "first", "last", "days"),
+    [
+        ("Pacific/Apia", "2011-12-28", "2012-01-02", ["28", "29", "31", "01"]),
+        ("Pacific/Kwajalein", "1993-08-19", "1993-08-23", ["19", "20", "22"]),
+        ("Asia/Manila", "1844-12-29", "1845-01-02", ["29", "30", "01"]),
+    ],
+)  # fmt: skip
+def test_a_day_that_a_zone_left_out_is_no_bucket(tz, first, last, days):
+    zone = ZoneInfo(tz)
+    start, end = (datetime.fromisoformat(day).replace(tzinfo=zone) for day in (first, last))
+    starts = bucket_starts(start=start, end=end, tz=zone, bucket="day")
+    assert [f"{begin.astimezone(zone):%d %H:%M}" for begin in starts] == [f"{day} 00:00" for day in days]
 
 
 @pytest.mark.breaks_the_ledger

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
 from billing import ledger
 from billing.corrections import services as corrections
+from billing.corrections.meanwhile import unless_corrected
 from billing.errors import NothingToVoid, RefundExceedsDebit, SpendingLimitReached
 from billing.ledger import Place, Reference
 from billing.limits import services as limits
 from billing.models import CreditGrant, CreditHold, CreditTransaction, CreditWallet, ShadowRefusal, SpendingLimit
 from billing.tests.makers import charge, credits, make_call, make_hold, make_wallet, settle, share
-from config.core.errors import IdempotencyKeyReused
+from config.core.errors import IdempotencyKeyReused, ValidationFailed
 from config.core.idempotency import Claim, fingerprint
 from config.core.ids import uuid7
 from config.core.tests.racing import at_once
@@ -206,3 +208,19 @@ def test_two_different_voids_with_one_key_at_once_are_one_void_and_one_refusal()
     refused = [result for result in results if isinstance(result, IdempotencyKeyReused)]
     assert (len(refused), entry.amount) == (3, Decimal(-5))
     assert {result[0].id for result in results if not isinstance(result, IdempotencyKeyReused)} == {entry.id}
+
+
+def test_of_eight_who_looked_at_the_same_wallet_one_corrects_it_and_the_others_are_told():
+    user_id = make_wallet("5")
+    seen = CreditWallet.objects.get(user_id=user_id).last_seq
+
+    def refunding():
+        make = partial(ledger.grant, user_id=user_id, amount=credits("1"), reason="sorry", initiated_by="t")
+        return corrections.post_once(None, unless_corrected(make, user_id=user_id, since=seen))
+
+    results = at_once(*[refunding] * 8)
+    refused = [result for result in results if isinstance(result, ValidationFailed)]
+    assert (len(refused), balance(user_id)) == (7, Decimal(6))
+    assert {str(result) for result in refused} == {
+        "Posted since you looked: Grant of 1.00000000, entry 2 (sorry). Look once more before you do this, too."
+    }

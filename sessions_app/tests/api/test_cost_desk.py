@@ -11,12 +11,15 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from billing.models import ShadowRefusal
-from billing.tests.makers import charge_at, make_call, make_direct_call
+from billing.tests.db.test_invariants import damage
+from billing.tests.makers import charge_at, make_call, make_direct_call, make_hold, make_tool, settle
 from config.core.ids import uuid7
 from pricing.rating import TokenPools
+from pricing.tests.makers import price_tool
 from sessions_app.models import Agent, Room
 from sessions_app.tests.makers import make_ended_turn, make_person, make_session
 from users.models import User
@@ -145,6 +148,46 @@ def test_a_report_can_be_of_one_user_or_alias(browser, alice, session):
     assert rows[-1]["Credits charged"] == "2.00000000"
 
 
+def test_active_users_are_of_the_user_and_the_alias_that_are_asked_for(browser, alice, session):
+    bob = make_person("bob", credits="10")
+    charge_at(AT, bob.id, make_call(CREDIT))
+    for asked, days in (
+        ({}, ["0", "2", "1", "2"]), ({"user": bob.email}, ["0", "1", "0", "1"]),
+        ({"alias": "gpt-4o"}, ["0", "1", "0", "1"]), ({"alias": "none"}, ["0", "0", "0", "0"]),
+        ({"user": alice.email, "alias": "gpt-4o-mini"}, ["0", "1", "1", "1"]),
+    ):  # fmt: skip
+        rows = rows_of(browser.get(DESK, {**SPAN, "report": "activity", "csv": "active-users", **asked}))
+        assert [row["Active users"] for row in rows] == days, asked
+
+
+def test_turns_that_ended_badly_are_of_the_user_and_the_alias_that_are_asked_for(browser, alice, session):
+    bob = make_person("bob", credits="10")
+    for person, session_id, alias in ((alice, session, "gpt-4o"), (bob, make_session(bob, "ann"), "gpt-4o-mini")):
+        turn = make_ended_turn(person, session_id, status="failed", finished_at=AT)
+        settle(person.id, make_hold(person.id, "0", enforcement="off"), make_call(alias=alias, turn_id=turn.id))
+    for asked, failed in (
+        ({}, {alice.email, bob.email}), ({"user": bob.email}, {bob.email}), ({"user": str(alice.id)}, {alice.email}),
+        ({"alias": "gpt-4o"}, {alice.email}), ({"alias": "none"}, set()),
+        ({"user": bob.email, "alias": "gpt-4o"}, set()),
+    ):  # fmt: skip
+        query = {**SPAN, "report": "turns", **asked}
+        assert rows_of(browser.get(DESK, {**query, "csv": "turns"}))[-1]["Failed"] == str(len(failed))
+        assert {row["User"] for row in rows_of(browser.get(DESK, {**query, "csv": "newest-turns"}))} == failed
+    page = browser.get(DESK, {**SPAN, "report": "turns", "user": bob.email, "alias": "gpt-4o"}).content.decode()
+    assert f"Asia/Kathmandu, {bob.email}, gpt-4o. Turns in which gpt-4o was called" in page
+
+
+def test_a_day_that_a_zone_left_out_is_not_shown_twice(browser, alice):
+    charge_at(datetime(2011, 12, 30, 12, tzinfo=UTC), alice.id, make_call(CREDIT))
+    span = {"first": "2011-12-28", "last": "2012-01-01", "tz": "Pacific/Apia"}
+    rows = rows_of(browser.get(DESK, {**span, "csv": "time"}))
+    assert [(row["From"], row["Calls"]) for row in rows] == [
+        ("2011-12-28", "0"), ("2011-12-29", "0"), ("2011-12-31", "1"), ("2012-01-01", "0"), ("Total", "1"),
+    ]  # fmt: skip
+    active = rows_of(browser.get(DESK, {**span, "report": "activity", "csv": "active-users"}))
+    assert [row["Active users"] for row in active] == ["0", "0", "1", "0", "1"]
+
+
 def test_turns_that_ended_badly_are_counted_and_led_to(browser, alice, session):
     for status, hours in (("failed", 0), ("failed", 1), ("interrupted", 24), ("completed", 0), ("cancelled", 0)):
         turn = make_ended_turn(
@@ -167,8 +210,47 @@ def test_what_warn_let_through_is_shown(browser, alice):
         user_id=alice.id, reference_type="turn", reference_id=uuid7(), stage="opening", model_alias="gpt-4o",
         balance=0, held=0, available=0, required=Decimal("0.5"), created_at=AT,
     )  # fmt: skip
-    rows = rows_of(browser.get(DESK, {**SPAN, "report": "exceptions", "csv": "let-through"}))
-    assert [list(row.values()) for row in rows] == [[alice.email, "1", "0.50000000", "2026-05-04 12:07"]]
+    bob = make_person("bob", credits="10")
+    for asked, is_shown in (
+        ({}, True), ({"user": alice.email}, True), ({"alias": "gpt-4o"}, True), ({"user": bob.email}, False),
+        ({"alias": "gpt-4o-mini"}, False),
+    ):  # fmt: skip
+        query = {**SPAN, "report": "exceptions", **asked}
+        rows = rows_of(browser.get(DESK, {**query, "csv": "let-through"}))
+        found = [alice.email, "1", "0.50000000", "2026-05-04 12:07"]
+        assert [list(row.values()) for row in rows] == ([found] if is_shown else []), asked
+        figures = {figure.name: figure.value for figure in browser.get(DESK, query).context["shown"].figures}
+        assert (figures["Let through by warn"], figures["Would not have begun"]) == (
+            ("1", "1") if is_shown else ("0", "0")
+        )
+
+
+def test_everybody_whom_warn_let_through_is_in_the_csv(browser):
+    for _ in range(22):
+        ShadowRefusal.objects.create(
+            user_id=uuid7(), reference_type="turn", reference_id=uuid7(), stage="opening", model_alias="gpt-4o",
+            balance=0, held=0, available=0, required=Decimal("0.5"), created_at=AT,
+        )  # fmt: skip
+    query = {**SPAN, "report": "exceptions"}
+    assert len(rows_of(browser.get(DESK, {**query, "csv": "let-through"}))) == 22
+    assert browser.get(DESK, query).content.decode().count("0.50000000") == 20
+
+
+@pytest.mark.breaks_the_ledger
+def test_a_call_without_its_debit_leads_to_its_page_be_it_a_models_or_a_tools(browser, alice):
+    price_tool("search", "0.5")
+    reference = make_hold(alice.id, "0", enforcement="off")
+    call, tool = make_call(turn_id=reference.id), make_tool(turn_id=reference.id)
+    settle(alice.id, reference, call, tool)
+    for event in (call, tool):
+        damage("DELETE FROM credit_transactions WHERE event_id = %(id)s", id=event.event_id)
+    today = timezone.now().date()
+    page = browser.get(DESK, {"first": today, "last": today, "report": "exceptions"}).content.decode()
+    for event, name in ((call, "llmcallevent"), (tool, "toolcallevent")):
+        assert f'<a href="/admin/billing/{name}/{event.event_id}/change/">' in page
+    boss = browser_of(make_person("boss", is_staff=True, is_superuser=True))
+    for link in re.findall(r'href="(/admin/billing/[a-z]+callevent/[^"]+)"', page):
+        assert boss.get(link).status_code == 200, link
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,27 @@ def test_a_wrong_amount_is_refused_beside_its_field_and_nothing_moves(desk, alic
     assert entries_of(alice) == before
 
 
+def test_a_list_is_granted_with_one_click(desk, alice):
+    people = [make_person(f"user{number}", credits="1") for number in range(60)]
+    lines = "\n".join(["email", *(one.email for one in people), "nobody@example.com"])
+    desk.go("/admin/billing/creditwallet/bulk/")
+    desk.page.get_by_label("E-mails").set_input_files(
+        {"name": "list.csv", "mimeType": "text/csv", "buffer": lines.encode()}
+    )
+    for label, value in (("Amount", "2"), ("Campaign", "Spring"), ("Reason", "Thank you")):
+        desk.page.get_by_label(label).fill(value)
+    desk.press("Continue: see who gets it")
+    desk.press("Yes, grant to 60 users")
+    content = desk.page.locator("#content")
+    content.get_by_role("heading", name="What was done").wait_for()
+    assert content.get_by_role("cell", name="granted", exact=True).count() == 60
+    # How far it was, and the button that goes on, are for a page that is not through.
+    assert not content.get_by_role("button", name="Go on").is_visible()
+    assert not content.locator("progress").first.is_visible()
+    assert desk.violations() == []
+    assert {wallet_of(one).balance for one in people} == {Decimal(3)}
+
+
 def test_the_desk_is_sound_for_everybody(desk, web, script, alice):
     script.reply = Reply(usage=USAGE)
     for _ in range(3):
