@@ -42,14 +42,13 @@ class EnforcementOverrideAdmin(LoggedByServices):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         now = enforcement.describe()
-        title = (
-            f"Enforcement in force: {now['enforcement']} (from the {now['source']}; environment: {now['environment']})"
-        )
-        return super().changelist_view(request, {**(extra_context or {}), "title": title})
+        title = f"Enforcement in force: {now['enforcement']}"
+        subtitle = f"From the {now['source']}; the environment says {now['environment']}."
+        return super().changelist_view(request, {**(extra_context or {}), "title": title, "subtitle": subtitle})
 
 
 class UserEnforcementForm(forms.ModelForm):  # type: ignore[type-arg]
-    email = forms.EmailField(label="user", help_text="The e-mail of an account.")
+    email = forms.EmailField(label="User", help_text="The e-mail of an account.")
 
     class Meta:
         model = UserEnforcement

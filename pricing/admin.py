@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.contrib import admin
 from django.db import models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from pricing.actor import act_as
@@ -22,6 +23,7 @@ from pricing.forms import (
     VersionForm,
 )
 from pricing.models import WEIGHTS, ModelPricing, PricingRevision, PricingVersion, ToolPricing
+from pricing.saying import said_since
 from pricing.version_pages import VersionPages
 
 EXACT_NUMBERS: dict[type[models.Field[Any, Any]], dict[str, Any]] = {
@@ -95,6 +97,11 @@ class PricingVersionAdmin(VersionPages):
         ),
     )
 
+    def get_fieldsets(self, request: HttpRequest, obj: PricingVersion | None = None) -> Any:
+        """What is not made yet has no state to show, but for when it is to come into force."""
+        names, (title, state), weights = super().get_fieldsets(request, obj)
+        return names, (title, state if obj else {**state, "fields": ("effective_at",)}), weights
+
     def get_readonly_fields(self, request: HttpRequest, obj: PricingVersion | None = None) -> tuple[str, ...]:
         fields = tuple(super().get_readonly_fields(request, obj))
         if obj is None:
@@ -116,6 +123,14 @@ class PricingVersionAdmin(VersionPages):
         with transaction.atomic():
             act_as(str(request.user.pk))
             return super().changeform_view(request, *args, **kwargs)
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        """Old → new, of the version and of each price; Django would name the fields alone."""
+        return said_since(form.instance.version, 0 if add else form.cleaned_data["seen_revision"])
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """A page that is saved as it was is no change."""
+        return super().log_change(request, obj, message) if message else None
 
     def save_model(self, request: HttpRequest, obj: PricingVersion, form: Any, change: bool) -> None:
         """Only what was changed is written: the rest of the instance is as old as the page."""
@@ -139,14 +154,14 @@ class PricingRevisionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         "action",
         "model_alias",
         "tool_name",
-        "old_to_new",
+        "edited",
     )
     list_filter = ("action", "pricing_version")
     search_fields = ("=model_alias", "=tool_name", "=actor")
     search_help_text = "model alias, tool or actor"
     ordering = ("-created_at", "-revision")
     show_full_result_count = False
-    fields = (*list_display, "snapshot")
+    fields = (*list_display[:-1], "old_to_new", "version_from_then_on")
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PricingRevision]:
@@ -155,6 +170,15 @@ class PricingRevisionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return (
             rows if request.resolver_match and "object_id" in request.resolver_match.kwargs else rows.defer("snapshot")
         )
+
+    @admin.display(description="old → new")
+    def edited(self, revision: PricingRevision) -> str:
+        """In the list: of what was made, all is new, and fills the screen."""
+        return "–" if revision.action == PricingRevision.Action.CREATED else self.old_to_new(revision)
+
+    @admin.display(description="the version from then on")
+    def version_from_then_on(self, revision: PricingRevision) -> SafeString:
+        return format_html("<pre>{}</pre>", json.dumps(revision.snapshot, indent=2, ensure_ascii=False))
 
     @admin.display(description="old → new")
     def old_to_new(self, revision: PricingRevision) -> SafeString:

@@ -19,6 +19,7 @@ from pricing.actor import act_as
 from pricing.errors import StaleRevision, VersionNotEditable
 from pricing.models import WEIGHTS, PricingVersion
 from pricing.row_kinds import ROW_KINDS
+from pricing.saying import record_since_read
 from pricing.services import find_version
 from users.staff_log import ADDITION, record
 
@@ -87,12 +88,10 @@ def change_draft(
                 raise VersionNotEditable(
                     pricing_version=draft.version, version_status=draft.status, rule="only drafts can be changed"
                 )
-            before = draft.revision
             _set(draft, fields)
             draft.save(update_fields=list(fields))
+            record_since_read(draft, actor=actor)
             draft.refresh_from_db()
-            if draft.revision != before:
-                record(draft, f"Changed {', '.join(sorted(fields))}.", actor=actor)
             return draft
 
     return retrying(work, attempts=2)

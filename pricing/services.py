@@ -14,7 +14,6 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from config.core.errors import NotFound, ValidationFailed
-from config.core.money import ledger_text, usage_text
 from config.core.transactions import retrying
 from pricing.actor import act_as
 from pricing.errors import NoActiveVersion, StaleRevision, UnknownModelAlias, VersionNotEditable
@@ -27,7 +26,7 @@ from pricing.models import (
     PricingVersion,
     ToolPricing,
 )
-from users.staff_log import record
+from pricing.saying import record_since_read
 
 REQUIRED_FIELDS = ("multiplier", "provider_model", "context_tokens")
 EDITABLE_FIELDS = frozenset({*REQUIRED_FIELDS, "provider", "fallback_alias", *USD_RATES})
@@ -70,8 +69,9 @@ def set_multiplier(
             row = _find(version, model_alias)
             if row is None:
                 raise UnknownModelAlias(version.version)
-            before = row.multiplier
-            return _said(_save(row, {"multiplier": multiplier}), before, actor=actor)
+            saved = _save(row, {"multiplier": multiplier})
+            record_since_read(version, actor=actor)
+            return saved
 
     return retrying(work, attempts=2)
 
@@ -101,10 +101,9 @@ def put_model(
         with transaction.atomic():
             version = _lock(pricing_version, actor=actor, expected_revision=expected_revision)
             row = _find(version, model_alias)
-            if row is None:
-                return _said(_save(_new(version, model_alias, fields), fields), None, actor=actor), True
-            before = row.multiplier
-            return _said(_save(row, fields), before, actor=actor), False
+            saved = _save(row or _new(version, model_alias, fields), fields)
+            record_since_read(version, actor=actor)
+            return saved, row is None
 
     return retrying(work, attempts=2)
 
@@ -133,7 +132,7 @@ def remove_model(*, pricing_version: str, model_alias: str, actor: str, expected
             if version.models.filter(fallback_alias=model_alias).exists():
                 raise ValidationFailed("Another model alias falls back to this one.", field="model_alias")
             row.delete()
-            record(version, f"Took {model_alias} out.", actor=actor)
+            record_since_read(version, actor=actor)
 
     return retrying(work, attempts=2)
 
@@ -156,13 +155,10 @@ def put_tool(
             version = _lock(pricing_version, actor=actor, expected_revision=expected_revision)
             row = version.tools.filter(tool_name=tool_name).first() or ToolPricing(version=version, tool_name=tool_name)
             is_new = row._state.adding  # noqa: SLF001 - Django's documented way to ask
-            before = None if is_new else row.credits_per_call
             row.credits_per_call = credits_per_call
             _clean(row)
             row.save(force_insert=is_new, update_fields=None if is_new else ["credits_per_call"])
-            if before != credits_per_call:
-                old = "free" if before is None else ledger_text(before)
-                record(version, f"Tool {tool_name}: {old} → {ledger_text(credits_per_call)} a call.", actor=actor)
+            record_since_read(version, actor=actor)
             return ToolPricing.objects.select_related("version").get(pk=row.pk), is_new
 
     return retrying(work, attempts=2)
@@ -182,7 +178,7 @@ def remove_tool(*, pricing_version: str, tool_name: str, actor: str, expected_re
             if row is None:
                 raise NotFound("This price version does not price such a tool.")
             row.delete()
-            record(version, f"Tool {tool_name}: {ledger_text(row.credits_per_call)} → free.", actor=actor)
+            record_since_read(version, actor=actor)
 
     retrying(work, attempts=2)
 
@@ -220,14 +216,6 @@ def _save(row: ModelPricing, fields: Mapping[str, Any]) -> ModelPricing:
     is_new = row._state.adding  # noqa: SLF001 - Django's documented way to ask
     row.save(force_insert=is_new, update_fields=None if is_new else list(fields))
     return ModelPricing.objects.select_related("version").get(pk=row.pk)
-
-
-def _said(row: ModelPricing, before: Decimal | None, *, actor: str) -> ModelPricing:
-    """A new multiplier in Django's LogEntry; what else has changed is in the revision."""
-    if row.multiplier != before:
-        old = "new" if before is None else usage_text(before)
-        record(row.version, f"Multiplier of {row.model_alias}: {old} → {usage_text(row.multiplier)}.", actor=actor)
-    return row
 
 
 def _clean(row: ModelPricing | ToolPricing) -> None:

@@ -18,7 +18,7 @@ class CloneForm(forms.Form):
     version = forms.RegexField(
         rf"\A{VERSION_PATTERN}\Z",
         max_length=64,
-        label="name",
+        label="Name",
         help_text="Turns, events and history refer to it; it never changes.",
     )
     note = forms.CharField(

@@ -316,7 +316,8 @@ class SessionSummary(models.Model):
         indexes = [models.Index(fields=["session", "-through_turn_index", "-id"], name="summary_session_newest")]
 
     def __str__(self) -> str:
-        return f"summary of {self.session_id} through turn {self.through_turn_index}"
+        through = "nothing" if self.through_turn_index is None else f"turn {self.through_turn_index}"
+        return f"summary of {self.session_id} through {through}"
 
 
 class TurnContextAudit(models.Model):

@@ -6,8 +6,10 @@ from typing import Any
 
 import knox.admin  # noqa: F401 - registers its own admin, which shows digests, so that it can be replaced below
 from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from knox.models import AuthToken
@@ -42,6 +44,13 @@ class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]
         return user
 
 
+class NamedFilters:
+    """For pages with boxes in which many are chosen."""
+
+    class Media:
+        js = ("users/filter_names.js",)
+
+
 class NothingToWrite:
     """For rows that only the program writes."""
 
@@ -63,7 +72,7 @@ class IdentityInline(NothingToWrite, admin.TabularInline):  # type: ignore[type-
 
 
 @admin.register(User)
-class UserAdmin(KeysetAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(NamedFilters, KeysetAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     form = UserForm
     add_form = NewUserForm
     change_password_form = PasswordForm
@@ -104,6 +113,14 @@ class UserAdmin(KeysetAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(NamedFilters, DjangoGroupAdmin):
+    """Django's own."""
 
 
 admin.site.unregister(AuthToken)

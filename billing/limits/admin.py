@@ -26,11 +26,11 @@ from users.staff_log import LoggedByServices
 class NewLimitForm(forms.ModelForm):  # type: ignore[type-arg]
     """For a whole user no subject id is named."""
 
-    email = forms.EmailField(label="user", help_text="The e-mail of an account.")
+    email = forms.EmailField(label="User", help_text="The e-mail of an account.")
     subject = forms.ChoiceField(choices=SpendingLimit.Subject.choices, initial="user")
     subject_id = forms.UUIDField(required=False, help_text="Of the room, agent or key; empty for the whole user.")
     amount = CreditsFormField(positive=False, help_text="Credits; 0 lets nothing through.")
-    tz = forms.CharField(label="time zone", initial="UTC", help_text="IANA, such as Europe/Berlin.")
+    tz = forms.CharField(label="Time zone", initial="UTC", help_text="IANA, such as Europe/Berlin.")
 
     class Meta:
         model = SpendingLimit

@@ -92,4 +92,4 @@ class ShadowRefusal(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.reference_type} {self.reference_id}: {self.required} of {self.available}"
+        return f"{self.reference_type} {self.reference_id}: {self.required:f} of {self.available:f}"

@@ -69,7 +69,7 @@ class CreditTransaction(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.amount}"
+        return f"{self.kind} {self.amount:f}"
 
 
 class CreditAllocation(models.Model):
@@ -94,4 +94,4 @@ class CreditAllocation(models.Model):
         triggers = [triggers.append_only(), triggers.never_truncated()]
 
     def __str__(self) -> str:
-        return f"{self.amount} of {self.grant_id}"
+        return f"{self.amount:f} of {self.grant_id}"

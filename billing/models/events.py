@@ -133,7 +133,7 @@ class LLMCallEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.model_alias} {self.credits_charged}"
+        return f"{self.model_alias} {self.credits_charged:f}"
 
 
 class ToolCallEvent(models.Model):
@@ -188,7 +188,7 @@ class ToolCallEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.tool_name} {self.credits_charged}"
+        return f"{self.tool_name} {self.credits_charged:f}"
 
 
 class ChargedEvent(models.Model):
@@ -222,4 +222,4 @@ class ChargedEvent(models.Model):
         default_permissions = ()
 
     def __str__(self) -> str:
-        return f"{self.purpose} {self.credits_charged}"
+        return f"{self.purpose} {self.credits_charged:f}"

@@ -60,4 +60,4 @@ class CreditHold(models.Model):
         triggers = [triggers.holds_agree_with_wallet(), triggers.never_deleted()]
 
     def __str__(self) -> str:
-        return f"{self.status} {self.amount} for {self.reference_type} {self.reference_id}"
+        return f"{self.status} {self.amount:f} for {self.reference_type} {self.reference_id}"

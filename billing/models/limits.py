@@ -54,4 +54,4 @@ class SpendingLimit(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount} a {self.period} for {self.subject} {self.subject_id}"
+        return f"{self.amount:f} a {self.period} for {self.subject} {self.subject_id}"

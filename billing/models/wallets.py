@@ -87,4 +87,4 @@ class CreditGrant(models.Model):
         triggers = [triggers.lots_agree_with_wallet(), triggers.never_deleted()]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.remaining} of {self.amount}"
+        return f"{self.kind} {self.remaining:f} of {self.amount:f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from pricing.models import ModelPricing, PricingVersion
@@ -51,6 +52,11 @@ def row_of(form: dict[str, Any], model_alias: str) -> str:
     row = ModelPricing.objects.get(version__version=SEED, model_alias=model_alias)
     (name,) = [name for name, value in form.items() if name.endswith("-id") and value == str(row.pk)]
     return name.removesuffix("id")
+
+
+def said() -> list[str]:
+    """What Django's log says of all that was done, in order."""
+    return [entry.get_change_message() for entry in LogEntry.objects.order_by("id")]
 
 
 def errors_of(answer: Any) -> str:

@@ -282,7 +282,7 @@ def test_the_deployments_enforcement_is_set_and_dropped(browser, boss, settings)
     assert enforcement.describe()["updated_by"] == str(boss.id)
     assert enforcement.describe()["enforcement"] == "hard"
     page = browser.get("/admin/billing/enforcementoverride/").content.decode()
-    assert "Enforcement in force: hard (from the override; environment: off)" in page
+    assert "From the override; the environment says off." in page
     assert browser.get("/admin/billing/enforcementoverride/add/").status_code == 403
     row = EnforcementOverride.objects.get()
     browser.post(f"/admin/billing/enforcementoverride/{row.id}/change/", {"enforcement": "warn"})

@@ -203,7 +203,7 @@ def test_keys_that_staff_revoke(browser, alice, said):
     assert said() == [("apikey", CHANGE, f"API key {one.prefix}… of user {alice.id}: revoked.")]
 
 
-def test_multipliers_over_http(rest, said):
+def test_prices_over_http(rest, said):
     url = f"{API}/pricing/gpt-4o"
     rest.patch(url, {"multiplier": "2.5"})
     rest.patch(url, {"multiplier": "2.5"})
@@ -212,6 +212,7 @@ def test_multipliers_over_http(rest, said):
     assert said() == [
         ("pricingversion", CHANGE, "Multiplier of gpt-4o: 2.0000 → 2.5000."),
         ("pricingversion", CHANGE, "Multiplier of gpt-4o: 2.5000 → 3.0000."),
+        ("pricingversion", CHANGE, "Context tokens of gpt-4o: 128000 → 1000."),
     ]
 
 
@@ -233,8 +234,7 @@ def test_multipliers_in_the_admin(browser, said):
     assert browser.post(f"/admin/pricing/pricingversion/{version.pk}/change/", data).status_code == 302
     row.refresh_from_db()
     assert str(row.multiplier) == "2.5000"
-    changed = f"Changed Multiplier for model price “{row}”."
-    assert said() == [("pricingversion", CHANGE, changed)]
+    assert said() == [("pricingversion", CHANGE, "Multiplier of gpt-4o: 2.0000 → 2.5000.")]
 
 
 def _filled_in(page):

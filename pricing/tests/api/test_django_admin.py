@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from pricing import cache
 from pricing.models import ModelPricing, PricingRevision, PricingVersion, ToolPricing
-from pricing.tests.admin_pages import browser_of, errors_of, form_of, make_editor, new_rows, page_of, row_of
+from pricing.tests.admin_pages import browser_of, errors_of, form_of, make_editor, new_rows, page_of, row_of, said
 from pricing.tests.makers import (
     SEED,
     SEED_REVISION,
@@ -46,8 +46,7 @@ def test_a_multiplier_of_the_active_version_is_edited_and_recorded(browser, staf
     assert recorded.changes == {"multiplier": {"old": "2.0000", "new": "2.5000"}}
     entry = LogEntry.objects.get()
     assert (entry.user, entry.object_id) == (staff, str(seeded().pk))
-    assert "gpt-4o" in entry.get_change_message()
-    assert "seen" not in entry.get_change_message().lower()
+    assert entry.get_change_message() == "Multiplier of gpt-4o: 2.0000 → 2.5000."
 
 
 def test_a_tools_price_is_made_changed_and_taken_away_on_its_versions_page(browser, staff):
@@ -69,9 +68,30 @@ def test_a_tools_price_is_made_changed_and_taken_away_on_its_versions_page(brows
     assert stored() == before
     assert browser.post(url, form_of(browser, url) | {"tools-0-DELETE": "on"}).status_code == 302
     assert ToolPricing.objects.count() == 0
-    assert "search" in LogEntry.objects.latest("action_time").get_change_message()
+    assert said() == [
+        "Tool search: free → 0.01000000 a call.",
+        "Tool search: 0.01000000 → 0.02000000 a call.",
+        "Tool search: 0.02000000 → free.",
+    ]
     history = browser.get("/admin/pricing/pricingrevision/").content.decode()
     assert "credits_per_call: 0.01000000 → 0.02000000" in history
+
+
+def test_djangos_log_says_old_and_new_of_each_value_that_one_save_has_changed(browser):
+    url = page_of(seeded())
+    form = new_rows(form_of(browser, url), "gpt-5")
+    gpt, deepseek = row_of(form, "gpt-4o"), row_of(form, "deepseek")
+    form |= {gpt + "multiplier": "2.5", gpt + "fallback_alias": "gpt-4o-mini", gpt + "provider_input_usd_per_mtok": ""}
+    form |= {deepseek + "DELETE": "on", "note": "Dearer."}
+    assert browser.post(url, form).status_code == 302
+    assert said() == [
+        "Note: The first price version. → Dearer. "
+        "Took deepseek out. "
+        "Multiplier of gpt-4o: 2.0000 → 2.5000. "
+        "Fallback alias of gpt-4o: – → gpt-4o-mini. "
+        "Provider input usd per mtok of gpt-4o: 2.50000000 → –. "
+        "Multiplier of gpt-5: new → 1.0000."
+    ]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -113,6 +133,7 @@ def test_submitting_a_page_as_it_is_changes_nothing(browser):
     url, before = page_of(seeded()), stored()
     assert browser.post(url, form_of(browser, url)).status_code == 302
     assert stored() == before
+    assert said() == []
 
 
 def test_an_old_page_does_not_write_old_prices_back(browser):
@@ -123,6 +144,7 @@ def test_an_old_page_does_not_write_old_prices_back(browser):
     before = stored()
     assert "Somebody else has changed prices" in errors_of(browser.post(url, form))
     assert stored() == before
+    assert said() == []
 
 
 def test_a_page_without_its_revision_is_refused(browser):

@@ -9,7 +9,17 @@ import pytest
 from django.test import Client
 
 from pricing.models import PricingRevision, PricingVersion
-from pricing.tests.admin_pages import VERSIONS, browser_of, errors_of, form_of, make_editor, new_rows, page_of, row_of
+from pricing.tests.admin_pages import (
+    VERSIONS,
+    browser_of,
+    errors_of,
+    form_of,
+    make_editor,
+    new_rows,
+    page_of,
+    row_of,
+    said,
+)
 from pricing.tests.makers import (
     SEED,
     SEED_REVISION,
@@ -52,6 +62,18 @@ def test_a_draft_is_made_and_weighed(browser, staff):
     assert browser.post(page_of(draft), form).status_code == 302
     draft.refresh_from_db()
     assert (draft.divisor, draft.revision) == (5000, 3)
+    assert said() == [
+        "2027-01-01 is a draft. Multiplier of gpt-5: new → 1.0000.",
+        "Divisor: 10000.0000 → 5000.0000.",
+    ]
+
+
+def test_a_version_that_is_not_made_yet_has_no_state_to_show(browser):
+    form = browser.get(f"{VERSIONS}add/").context["adminform"]
+    assert [fieldset.fields for fieldset in form][:2] == [
+        ("version", "note", "seen_revision"),
+        ("effective_at",),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -120,10 +142,15 @@ def test_revisions_are_shown_and_not_written(browser, staff):
     assert listed.status_code == 200
     text = listed.content.decode()
     assert "multiplier: 2.0000 → 2.5000" in text
+    # Of what was made, all is new.
+    assert "provider: – → default" not in text
     assert str(staff.pk) in text
     row = PricingRevision.objects.get(revision=SEED_REVISION + 1)
     shown = f"/admin/pricing/pricingrevision/{row.pk}/change/"
     assert b"2.5000" in browser.get(shown).content
+    made = PricingRevision.objects.filter(action="created", model_alias="gpt-4o").get()
+    page = browser.get(f"/admin/pricing/pricingrevision/{made.pk}/change/").content.decode()
+    assert "provider: – → default" in page
     before = stored()
     assert browser.post(shown, {"actor": "nobody"}).status_code == 403
     assert browser.get("/admin/pricing/pricingrevision/add/").status_code == 403

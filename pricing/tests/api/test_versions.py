@@ -340,7 +340,7 @@ def test_a_diff_tells_what_tools_cost_and_a_draft_keeps_it(client):
 def test_what_staff_do_over_http_is_in_djangos_log_once(client, staff):
     client.post(VERSIONS, {"version": "next"})
     for _ in range(2):
-        client.patch(NEXT, {"note": "x"})
+        client.patch(NEXT, {"note": "x", "weights": {"output": "1.25"}})
     client.delete(f"{NEXT}/models/deepseek")
     for _ in range(2):
         client.post(f"{NEXT}/schedule", {"effective_at": "2099-01-02T08:00:00Z"})
@@ -354,7 +354,7 @@ def test_what_staff_do_over_http_is_in_djangos_log_once(client, staff):
     entries = LogEntry.objects.order_by("id")
     assert [(entry.object_repr, entry.change_message) for entry in entries] == [
         ("next", f"next is a draft, cloned from {SEED}."),
-        ("next", "Changed note."),
+        ("next", "Weight output: 1.0000 → 1.2500. Note: – → x."),
         ("next", "Took deepseek out."),
         ("next", "next comes into force on 2099-01-02 at 08:00 UTC."),
         ("next", "next is a draft again."),

@@ -78,14 +78,27 @@ def web(committed: None, provider: ScriptedProvider) -> Iterator[WebProcess]:
         yield one
 
 
-@pytest.fixture
-def desk(browser: Browser, web: WebProcess) -> Iterator[Desk]:
-    """Signed in as a superuser. What a page fetches from elsewhere, or says on its console, fails the test."""
+@pytest.fixture(scope="module")
+def staff(committed: None) -> str:
+    """A superuser's address."""
     email = f"staff-{uuid7().hex[-12:]}@example.com"
     staff = get_user_model().objects.create_superuser(email=email)
     # As the web process hashes it; tests use something quicker.
     staff.password = PBKDF2PasswordHasher().encode(PASSWORD, "salt")
     staff.save(update_fields=["password"])
+    return email
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, web: WebProcess, staff: str) -> Any:
+    """The cookies of a superuser."""
     with Desk.opened(browser, web.url) as desk:
-        desk.sign_in(email, PASSWORD)
+        desk.sign_in(staff, PASSWORD)
+        return desk.page.context.storage_state()
+
+
+@pytest.fixture
+def desk(browser: Browser, web: WebProcess, signed_in: Any) -> Iterator[Desk]:
+    """Signed in as a superuser. What a page fetches from elsewhere, or says on its console, fails the test."""
+    with Desk.opened(browser, web.url, signed_in) as desk:
         yield desk

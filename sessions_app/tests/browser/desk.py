@@ -12,8 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-# Rows of inline forms have no labels, and their header has empty cells; so have lists with boxes to tick.
-DJANGOS_OWN = [[".inline-group"], ["#changelist"], ["#toggle-nav-sidebar"], ["#nav-sidebar"]]
+# What another scheme of colours can break. All else is the same in it.
+OF_COLOURS = ("color-contrast", "link-in-text-block")
 # Where pictures of pages are put, if they are wanted: SCREENSHOTS=docs/img make test-browser
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 
@@ -31,8 +31,8 @@ class Desk:
 
     @classmethod
     @contextmanager
-    def opened(cls, browser: Browser, url: str) -> Iterator[Desk]:
-        context = browser.new_context(viewport=WIDE, timezone_id="UTC", locale="en-GB")
+    def opened(cls, browser: Browser, url: str, cookies: Any = None) -> Iterator[Desk]:
+        context = browser.new_context(viewport=WIDE, timezone_id="UTC", locale="en-GB", storage_state=cookies)
         context.set_default_timeout(30_000)
         desk = cls(context.new_page(), url)
         try:
@@ -84,24 +84,34 @@ class Desk:
         """What the last action said it did."""
         return self.page.locator(".messagelist").inner_text().strip()
 
-    def violations(self) -> list[str]:
-        """What axe-core finds wrong with the page as it is now, but for what is Django's own."""
+    def violations(self, *rules: str) -> list[str]:
+        """What axe-core finds wrong with the whole page as it is now, by all of its rules if none is named."""
         # Preloading would fetch style sheets again, from where they are not.
-        found = (
-            Axe().run(self.page, context={"exclude": DJANGOS_OWN}, options={"preload": False}).response["violations"]
-        )
+        options: dict[str, Any] = {"preload": False, "resultTypes": ["violations"]}
+        if rules:
+            options["runOnly"] = {"type": "rule", "values": rules}
+        # Colours that are on their way from one scheme to the other would be judged as they pass.
+        self.page.evaluate("document.getAnimations().forEach(one => one.finish())")
+        found = Axe().run(self.page, options=options).response["violations"]
         return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
 
-    def look(self, path: str, name: str) -> None:
-        """The page is sound for everybody: in light and dark, on a screen and on a phone."""
-        for scheme, size in (("light", WIDE), ("dark", WIDE), ("light", PHONE)):
+    def look(self, path: str, name: str | None = None) -> None:
+        self.go(path)
+        self.inspect(name)
+
+    def inspect(self, name: str | None = None) -> None:
+        """The page that is open is sound for everybody: in light and dark, on a screen and on a phone.
+
+        With a name, a picture is taken of each, where pictures are wanted.
+        """
+        for scheme, size, rules in (("light", WIDE, ()), ("dark", WIDE, OF_COLOURS), ("light", PHONE, ())):
             self.page.emulate_media(color_scheme=scheme)
             self.page.set_viewport_size(size)
-            self.go(path)
-            assert (path, scheme, self.violations()) == (path, scheme, [])
+            found = self.violations(*rules)
+            assert (self.page.url, scheme, size["width"], found) == (self.page.url, scheme, size["width"], [])
             width = self.page.evaluate("document.documentElement.scrollWidth")
-            assert width <= size["width"], f"{path} is {width} px wide on a screen of {size['width']}"
-            if SCREENSHOTS:
+            assert width <= size["width"], f"{self.page.url} is {width} px wide on a screen of {size['width']}"
+            if SCREENSHOTS and name:
                 suffix = "-phone" if size is PHONE else "-dark" if scheme == "dark" else ""
                 Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
                 self.page.screenshot(path=f"{SCREENSHOTS}/{name}{suffix}.png", full_page=True)

@@ -1,0 +1,1 @@
+"""How dates and times are shown on pages that Django makes: as on our own."""
