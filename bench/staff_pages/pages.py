@@ -145,10 +145,9 @@ def _cost_desk(of: Subjects) -> Iterator[Page]:
         for span, (first, last) in _spans(today).items():
             asked = f"{url}?report={report.name}&tz=Asia/Kathmandu&first={first}&last={last}"
             yield Page("Cost desk", f"{report.title}, {span}", asked)
-        if report.takes_filters:
-            asked = f"{url}?report={report.name}&first={today - timedelta(days=89)}"
-            yield Page("Cost desk", f"{report.title}, of one user", f"{asked}&user={quote(of.user.email)}")
-            yield Page("Cost desk", f"{report.title}, of one alias", f"{asked}&alias={_alias()}")
+        asked = f"{url}?report={report.name}&first={today - timedelta(days=89)}"
+        yield Page("Cost desk", f"{report.title}, of one user", f"{asked}&user={quote(of.user.email)}")
+        yield Page("Cost desk", f"{report.title}, of one alias", f"{asked}&alias={_alias()}")
 
 
 def _spans(today: date) -> dict[str, tuple[date, date]]:
