@@ -22,6 +22,7 @@ from pricing.tests.makers import (
     make_next,
     make_scheduled,
     make_staff,
+    price_tool,
     seeded,
     statuses,
     stored,
@@ -51,7 +52,7 @@ def review(version: PricingVersion | str) -> str:
 def fields_of(browser, url: str) -> dict[str, str]:
     """What a browser would post if a button of the page were pressed, but for the button."""
     form = browser.get(url).context["form"]
-    found = {form[name].html_name: str(form[name].value()) for name in ("seen_revision", "replaces")}
+    found = {field.html_name: str(field.value()) for field in form.hidden_fields()}
     moment = form["effective_at"].value()
     if moment is not None:
         local = timezone.localtime(moment)
@@ -156,6 +157,12 @@ def test_what_somebody_else_did_meanwhile_refuses_the_button_and_keeps_what_was_
         assert tomorrow()["effective_at_0"] in answer.content.decode()
     assert stored() == before
     typed = fields_of(browser, review("next"))
+    services.set_multiplier(model_alias="deepseek", multiplier=Decimal(1), actor="bob")
+    before = stored()
+    refused = browser.post(review("next"), {**typed, "act": "activate"})
+    assert f"{SEED} is at revision {SEED_REVISION + 1} by now, not at {SEED_REVISION}" in said(refused)
+    assert stored() == before
+    typed = fields_of(browser, review("next"))
     lifecycle.activate(pricing_version="other", actor="bob")
     before = stored()
     assert "other is active by now" in said(browser.post(review("next"), {**typed, "act": "activate"}))
@@ -226,6 +233,10 @@ def test_the_page_of_a_version_shows_its_history(browser, staff):
     assert f"{SEED_REVISION + 1}" in text
     assert f"{staff.email} changed gpt-4o multiplier: 2.0000 → 3.0000" in text
     assert "migration created" in text
+    price_tool("search", "0.01")
+    price_tool("search", "0.02")
+    text = " ".join(re.sub(r"<[^>]*>", " ", browser.get(page_of(seeded())).content.decode()).split())
+    assert "test changed tool search credits_per_call: 0.01000000 → 0.02000000" in text
 
 
 def test_the_page_of_a_version_shows_what_each_process_serves(browser):
