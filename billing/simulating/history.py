@@ -1,11 +1,16 @@
-"""The calls of a stretch of time, streamed out of one statement: one moment's view, in little memory."""
+"""The calls of a stretch of time, streamed out of one statement: in little memory, each piece of work whole.
+
+What is settled never changes, so a stretch that is over reads the same at any time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
+
+from django.db import connection
 
 from billing.invariants.reading import rows
 from billing.models import LLMCallEvent, ToolCallEvent
@@ -43,6 +48,21 @@ class PastCall(NamedTuple):
     tool_name: str = ""
 
 
+# Counts no further than it needs to.
+_ANY_MORE = """
+SELECT count(*) > %(most)s FROM (
+       (SELECT 1 FROM llm_call_events WHERE created_at >= %(start)s AND created_at < %(end)s LIMIT %(most)s + 1)
+        UNION ALL
+       (SELECT 1 FROM tool_call_events
+         WHERE status = 'success' AND created_at >= %(start)s AND created_at < %(end)s LIMIT %(most)s + 1)) c"""
+
+
+def has_more_calls_than(most: int, *, start: datetime, end: datetime) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(_ANY_MORE, {"most": most, "start": start, "end": end})
+        return bool(cursor.fetchone()[0])
+
+
 def count_calls(*, start: datetime, end: datetime) -> int:
     within = {"created_at__gte": start, "created_at__lt": end}
     return (
@@ -50,7 +70,7 @@ def count_calls(*, start: datetime, end: datetime) -> int:
     )
 
 
-def read_calls(*, start: datetime, end: datetime) -> Iterator[PastCall]:
+def read_calls(*, start: datetime, end: datetime) -> Generator[PastCall]:
     """Calls settled in [start, end), by piece of work."""
     for work, user, alias, tool, fresh, cached, written, output, charged, before in rows(
         _CALLS, {"start": start, "end": end}
