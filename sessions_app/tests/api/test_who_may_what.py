@@ -417,7 +417,8 @@ def test_roles_hold_exactly_this():
         for group in Group.objects.exclude(name="auditor")
     }
     assert held["pricing editor"] == [
-        "billing.view_llmcallevent", "pricing.add_modelpricing", "pricing.add_pricingversion",
+        "billing.view_llmcallevent", "billing.view_pricesimulation", "pricing.add_modelpricing",
+        "pricing.add_pricingversion",
         "pricing.add_toolpricing", "pricing.change_modelpricing", "pricing.change_pricingversion",
         "pricing.change_toolpricing", "pricing.delete_modelpricing", "pricing.delete_toolpricing",
         "pricing.view_modelpricing", "pricing.view_pricingrevision", "pricing.view_pricingversion",
