@@ -17,7 +17,8 @@ from billing.models import LLMCallEvent, ToolCallEvent
 from pricing.rating import TokenPools
 
 # All events of a piece of work (a turn, or a direct call) are written at one time, so they come one after another. What
-# the wallet held before a debit is exact, whatever else the settling transaction posted.
+# the wallet held before a debit is exact, whatever else the settling transaction posted. OFFSET 0, so that a debit is
+# looked up by its event: else a day's events would be joined by reading all entries that there ever were.
 _CALLS = """
 SELECT c.work_id, c.user_id, c.model_alias, c.tool_name, c.fresh, c.cached, c.written, c.output, c.credits_charged,
        t.balance_after - t.amount
@@ -29,7 +30,9 @@ SELECT c.work_id, c.user_id, c.model_alias, c.tool_name, c.fresh, c.cached, c.wr
         SELECT e.turn_id, e.id, e.user_id, '', e.tool_name, 0, 0, 0, 0, e.credits_charged, e.created_at
           FROM tool_call_events e
          WHERE e.status = 'success' AND e.created_at >= %(start)s AND e.created_at < %(end)s) c
-  LEFT JOIN credit_transactions t ON t.event_id = c.id AND t.kind = 'debit'
+  LEFT JOIN LATERAL (
+       SELECT balance_after, amount FROM credit_transactions
+        WHERE event_id = c.id AND kind = 'debit' OFFSET 0) t ON true
  ORDER BY c.created_at, c.work_id"""
 
 
