@@ -15,6 +15,7 @@ from billing.desk import admin as desk_admin  # noqa: F401
 from billing.limits import admin as limits_admin  # noqa: F401
 from billing.models import CreditAllocation, CreditHold, LLMCallEvent, ToolCallEvent
 from billing.read_only_admin import GrowingTableAdmin
+from billing.simulating import admin as simulating_admin  # noqa: F401
 
 
 @admin.register(LLMCallEvent)

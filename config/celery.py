@@ -68,6 +68,12 @@ app.conf.update(
             "schedule": 3_600,
             "options": {"expires": 3_600},
         },
+        # For one whose message was lost, or whose worker died.
+        "run-simulations": {
+            "task": "billing.simulating.tasks.run_simulations",
+            "schedule": 60,
+            "options": {"expires": 60},
+        },
         # For those whose message was lost, or whose worker died.
         "parse-uploads": {
             "task": "files.tasks.parse_uploads",
@@ -78,7 +84,7 @@ app.conf.update(
         "check-ledger": {"task": "billing.tasks.check_ledger", "schedule": crontab(hour=3, minute=17)},
     },
 )
-app.autodiscover_tasks(["pricing", "billing", "billing.alerts", "files", "sessions_app"])
+app.autodiscover_tasks(["pricing", "billing", "billing.alerts", "billing.simulating", "files", "sessions_app"])
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]
@@ -103,6 +109,8 @@ def _drain_turns(**_: object) -> None:
     """At once, and in a thread: the worker itself waits for its tasks, which end with their turns and files."""
     if (parse_work := sys.modules.get("files.parse_work")) is not None:
         parse_work.stop()
+    if (simulations := sys.modules.get("billing.simulating.runs")) is not None:
+        simulations.stop()
     worker_loop = sys.modules.get("sessions_app.turns.worker_loop")
     # Not imported: no turn has ever run here.
     if worker_loop is not None:

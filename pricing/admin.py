@@ -54,6 +54,11 @@ class PriceInline(_PricesInline):
     verbose_name_plural = "model prices: multipliers are edited here, also while the version is active"
     fields = PRICE_FIELDS
 
+    def has_delete_permission(self, request: HttpRequest, obj: PricingVersion | None = None) -> bool:
+        """From drafts only: turns that ask for an alias which the active version has lost are refused at once."""
+        in_draft = obj is None or obj.status == PricingVersion.Status.DRAFT
+        return in_draft and super().has_delete_permission(request, obj)
+
 
 class ToolPriceInline(_PricesInline):
     model = ToolPricing

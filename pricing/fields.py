@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config.core.money import ledger_text
+from config.core.parsers import WrittenFloat
 
 
 def parse_decimal(data: object, *, digits: int, places: int) -> Decimal | None:
     """A decimal ≥ 0 with at most `digits` digits before and `places` after the point; None for anything else.
 
-    The JSON parser has made a float of a number with a point: the shortest text that names that float is what was
-    written, as far as any multiplier goes. Text with an exponent, a sign or blanks is refused, so are NaN and Infinity.
+    Of a JSON number what was written counts, not the float that it is nearest to. Text with an exponent, a sign or
+    blanks is refused, so are NaN and Infinity.
     """
     if isinstance(data, bool) or not isinstance(data, str | int | float | Decimal):
         return None
@@ -28,11 +29,19 @@ def parse_decimal(data: object, *, digits: int, places: int) -> Decimal | None:
 
 def _plain(number: float | Decimal) -> str:
     """A number's text without an exponent. What is not finite keeps its name, which no pattern matches."""
-    exact = Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+    try:
+        exact = Decimal(_written(number)) if isinstance(number, float) else Decimal(number)
+    except InvalidOperation:
+        # An exponent that even a decimal has no room for.
+        return "out of range"
     if not exact.is_finite() or abs(exact.adjusted()) > 40:
         return "out of range" if exact else "0"
     text = format(exact, "f").removeprefix("-") if exact == 0 else format(exact, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _written(number: float) -> str:
+    return number.written if isinstance(number, WrittenFloat) else repr(number)
 
 
 class _DecimalField(serializers.Field[Decimal, Any, str, Any]):

@@ -87,11 +87,17 @@ def unschedule(*, pricing_version: str, actor: str, expected_revision: int | Non
 
 
 def activate(
-    *, pricing_version: str, actor: str, expected_revision: int | None = None, replaces: str | None = None
+    *,
+    pricing_version: str,
+    actor: str,
+    expected_revision: int | None = None,
+    replaces: str | None = None,
+    replaces_revision: int | None = None,
 ) -> PricingVersion:
     """Bring a draft or a scheduled version into force now, and retire the active one, in one transaction.
 
-    `replaces` is the version that the caller believes to be active (default: the one that is, as this begins).
+    `replaces` is the version that the caller believes to be active (default: the one that is, as this begins), and
+    `replaces_revision` the revision of it that was compared: an edit since then would be undone unseen.
 
     Locks:       all versions that are not retired, by id.
     Idempotent:  yes: the active version stays as it is.
@@ -112,7 +118,7 @@ def activate(
                 return version
             ensure_revision(version, expected_revision)
             _ensure_status(version, DRAFT, SCHEDULED, rule="only a draft or a scheduled version can be activated")
-            _ensure_replaces(living, seen)
+            _ensure_replaces(living, seen, replaces_revision)
             record(version, f"{version} is in force.", actor=actor)
             return _put_in_force(version, living)
 
@@ -127,6 +133,7 @@ def roll_back(
     note: str = "",
     expected_revision: int | None = None,
     replaces: str | None = None,
+    replaces_revision: int | None = None,
 ) -> PricingVersion:
     """Make a new version that has the prices of one that was in force, and bring it into force, in one transaction.
 
@@ -151,7 +158,7 @@ def roll_back(
                     version_status=source.status,
                     rule="one rolls back to a version that was in force and is no more",
                 )
-            _ensure_replaces(living, seen)
+            _ensure_replaces(living, seen, replaces_revision)
             why = note or f"Rolled back to {source.version} from {seen}."
             made = insert_copy(source, version=name or rollback_name(source.version), fields={"note": why})
             record(made, f"{made} is in force, with the prices of {source}.", actor=actor, flag=ADDITION)
@@ -246,10 +253,13 @@ def _ensure_status(version: PricingVersion, *allowed: PricingVersion.Status, rul
         raise VersionNotEditable(pricing_version=version.version, version_status=version.status, rule=rule)
 
 
-def _ensure_replaces(living: list[PricingVersion], seen: str | None) -> None:
+def _ensure_replaces(living: list[PricingVersion], seen: str | None, seen_revision: int | None) -> None:
     for row in living:
-        if row.status == ACTIVE and row.version != seen:
+        if row.status != ACTIVE:
+            continue
+        if row.version != seen:
             raise AnotherIsActive(replaces=str(seen), pricing_version=row.version, revision=row.revision)
+        ensure_revision(row, seen_revision)
 
 
 def _ensure_prices(version: PricingVersion) -> None:

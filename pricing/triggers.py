@@ -123,9 +123,10 @@ def _one_version_is_active() -> pgtrigger.Trigger:
 
 
 def _price_is_guarded(name: str) -> pgtrigger.Trigger:
-    """A retired version's prices stay as they are, and a price stays that of its alias or tool (`name`) in its version.
+    """The prices of a scheduled version stay as they were promised and those of a retired one as they were, and a price
+    stays that of its alias or tool (`name`) in its version.
 
-    Locks the version, so that a version cannot retire between this look and the commit of the change.
+    Locks the version, so that it cannot be scheduled or retire between this look and the commit of the change.
     """
     return pgtrigger.Trigger(
         name="guarded",
@@ -135,8 +136,8 @@ def _price_is_guarded(name: str) -> pgtrigger.Trigger:
         func=f"""
         SELECT status INTO state FROM pricing_versions WHERE id = COALESCE(NEW.version_id, OLD.version_id)
            FOR NO KEY UPDATE;
-        IF state = 'retired' THEN
-            RAISE EXCEPTION 'the prices of a retired version cannot change' USING ERRCODE = '23514';
+        IF state IN ('scheduled', 'retired') THEN
+            RAISE EXCEPTION 'the prices of a % version cannot change', state USING ERRCODE = '23514';
         END IF;
         IF TG_OP = 'DELETE' THEN
             RETURN OLD;
@@ -170,10 +171,21 @@ def _price_is_recorded(name: str) -> pgtrigger.Trigger:
     )
 
 
+def _never_truncated() -> pgtrigger.Trigger:
+    """TRUNCATE is a delete that no row trigger sees."""
+    return pgtrigger.Trigger(
+        name="never_truncated",
+        level=pgtrigger.Statement,
+        operation=pgtrigger.Truncate,
+        when=pgtrigger.Before,
+        func="RAISE EXCEPTION 'L6: Cannot truncate %: events are recomputed from prices of the past', TG_TABLE_NAME;",
+    )
+
+
 def for_versions() -> list[pgtrigger.Trigger]:
     """A version is never deleted either: turns, events and history refer to it by name."""
     never_deleted = pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete)
-    return [_version_is_guarded(), _version_is_recorded(), _one_version_is_active(), never_deleted]
+    return [_version_is_guarded(), _version_is_recorded(), _one_version_is_active(), never_deleted, _never_truncated()]
 
 
 def for_model_prices() -> list[pgtrigger.Trigger]:
@@ -185,4 +197,5 @@ def for_tool_prices() -> list[pgtrigger.Trigger]:
 
 
 def for_revisions() -> list[pgtrigger.Trigger]:
-    return [pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
+    append_only = pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)
+    return [append_only, _never_truncated()]

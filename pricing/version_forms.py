@@ -20,6 +20,9 @@ class CloneForm(forms.Form):
         max_length=64,
         label="Name",
         help_text="Turns, events and history refer to it; it never changes.",
+        error_messages={
+            "invalid": "Letters, digits and punctuation only, first a letter or digit, at most 64 characters."
+        },
     )
     note = forms.CharField(
         required=False, max_length=_NOTE_MAX, widget=forms.TextInput(attrs={"size": 60}), help_text="Why it is made."
@@ -27,11 +30,12 @@ class CloneForm(forms.Form):
 
 
 class ActForm(forms.Form):
-    """Knows what the page showed: the version's revision, and which version it was compared with."""
+    """Knows what the page showed: the version's revision, and which version at which revision it was compared with."""
 
     act = forms.ChoiceField(choices=[(act, act) for act in ("schedule", "unschedule", "activate", "rollback")])
     seen_revision = forms.IntegerField(widget=forms.HiddenInput)
     replaces = forms.CharField(widget=forms.HiddenInput, max_length=64)
+    replaces_revision = forms.IntegerField(widget=forms.HiddenInput)
     effective_at = forms.SplitDateTimeField(
         required=False,
         widget=AdminSplitDateTime(attrs={"aria-label": "In force from"}),

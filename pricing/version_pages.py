@@ -56,7 +56,9 @@ class VersionPages(admin.ModelAdmin):  # type: ignore[type-arg]
         if not request.user.has_perm("pricing.view_pricingversion"):
             raise PermissionDenied
         version, active = _version(pk), _active()
-        initial = {"seen_revision": version.revision, "replaces": active.version if active else ""}
+        initial: dict[str, Any] = {"seen_revision": version.revision}
+        if active is not None:
+            initial |= {"replaces": active.version, "replaces_revision": active.revision}
         form = ActForm(request.POST or None, initial=initial | {"effective_at": version.effective_at})
         if request.method == "POST":
             if not request.user.has_perm("pricing.change_pricingversion"):
@@ -116,6 +118,7 @@ class VersionPages(admin.ModelAdmin):  # type: ignore[type-arg]
 def _perform(version: PricingVersion, asked: dict[str, Any], *, actor: str) -> PricingVersion:
     """Raises: what the lifecycle raises."""
     name, seen = version.version, asked["seen_revision"]
+    replaced = {"replaces": asked["replaces"], "replaces_revision": asked["replaces_revision"]}
     match asked["act"]:
         case "schedule":
             moment = asked["effective_at"]
@@ -123,16 +126,14 @@ def _perform(version: PricingVersion, asked: dict[str, Any], *, actor: str) -> P
         case "unschedule":
             return lifecycle.unschedule(pricing_version=name, expected_revision=seen, actor=actor)
         case "activate":
-            return lifecycle.activate(
-                pricing_version=name, expected_revision=seen, replaces=asked["replaces"], actor=actor
-            )
+            return lifecycle.activate(pricing_version=name, expected_revision=seen, actor=actor, **replaced)
         case _:
             return lifecycle.roll_back(
                 pricing_version=name,
                 note=asked["note"],
                 expected_revision=seen,
-                replaces=asked["replaces"],
                 actor=actor,
+                **replaced,
             )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from config.core.fields import ClosedSerializer, CreditsOut, TextField, UsageCreditsOut
+from config.core.fields import ClosedSerializer, CreditsOut, MomentField, TextField, UsageCreditsOut
 from pricing.fields import DivisorField, PercentOut, WeightField, WholeNumberField
 from pricing.models import LARGEST_TOKENS, WEIGHTS, PricingVersion
 from pricing.serializers import ModelPricingOut
@@ -16,9 +16,14 @@ _POOLS = tuple(name.removeprefix("weight_") for name in WEIGHTS)
 _NAME_MAX = 64
 
 
-def _revision() -> WholeNumberField:
+def _revision(*, source: str | None = "expected_revision", whose: str = "the version") -> WholeNumberField:
+    """Named for the argument that the services know it by."""
     return WholeNumberField(
-        required=False, min_value=1, max_value=LARGEST_TOKENS, help_text="Refuse if the version has another by now."
+        required=False,
+        min_value=1,
+        max_value=LARGEST_TOKENS,
+        source=source,
+        help_text=f"Refuse if {whose} has another by now.",
     )
 
 
@@ -26,6 +31,10 @@ def _replaces() -> TextField:
     return TextField(
         required=False, max_length=_NAME_MAX, help_text="Refuse if another version than this one is active by now."
     )
+
+
+def _replaces_revision() -> WholeNumberField:
+    return _revision(source=None, whose="the active version")
 
 
 class PoolWeightsOut(serializers.Serializer[Any]):
@@ -79,7 +88,7 @@ class PoolWeightsIn(ClosedSerializer):
 class _DraftFieldsIn(ClosedSerializer):
     weights = PoolWeightsIn(required=False)
     divisor = DivisorField(required=False)
-    effective_at = serializers.DateTimeField(
+    effective_at = MomentField(
         required=False, allow_null=True, help_text="A plan: nothing happens before the version is scheduled."
     )
     note = TextField(required=False, allow_blank=True, max_length=2000)
@@ -102,7 +111,7 @@ class DraftIn(_DraftFieldsIn):
     revision = _revision()
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if not attrs.keys() - {"revision"}:
+        if not attrs.keys() - {"expected_revision"}:
             raise serializers.ValidationError({"note": "Name at least one thing to change."})
         return attrs
 
@@ -112,19 +121,24 @@ class RevisionIn(ClosedSerializer):
 
 
 class ScheduleIn(RevisionIn):
-    effective_at = serializers.DateTimeField(required=False, help_text="Default: the time that the draft names.")
+    effective_at = MomentField(required=False, help_text="Default: the time that the draft names.")
 
 
 class ActivateIn(RevisionIn):
     replaces = _replaces()
+    replaces_revision = _replaces_revision()
 
 
 class RollBackIn(RevisionIn):
     version = TextField(
-        required=False, max_length=_NAME_MAX, help_text="The new version's name; default: `<old name>-rollback-<n>`."
+        required=False,
+        max_length=_NAME_MAX,
+        source="name",
+        help_text="The new version's name; default: `<old name>-rollback-<n>`.",
     )
     note = TextField(required=False, max_length=2000)
     replaces = _replaces()
+    replaces_revision = _replaces_revision()
 
 
 class ChangeOut(serializers.Serializer[Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db.models import QuerySet
@@ -11,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from config.core.fields import ClosedSerializer
 from config.core.openapi import problems
 from pricing import drafting, lifecycle, services
 from pricing.comparing import compare
@@ -91,7 +93,7 @@ class VersionView(APIView):
         draft = drafting.change_draft(
             pricing_version=version,
             fields=body.fields_of_draft(),
-            expected_revision=body.validated_data.get("revision"),
+            expected_revision=body.validated_data.get("expected_revision"),
             actor=str(request.user.pk),
         )
         return Response(VersionOut(draft).data)
@@ -105,16 +107,7 @@ class ScheduleView(APIView):
     )
     def post(self, request: Request, version: str) -> Response:
         """Promise a draft for a time in the future, or move a scheduled version. It cannot be edited from here on."""
-        require_permission(request, "pricing.change_pricingversion")
-        body = ScheduleIn(data=request.data)
-        body.is_valid(raise_exception=True)
-        scheduled = lifecycle.schedule(
-            pricing_version=version,
-            effective_at=body.validated_data.get("effective_at"),
-            expected_revision=body.validated_data.get("revision"),
-            actor=str(request.user.pk),
-        )
-        return Response(VersionOut(scheduled).data)
+        return _step(request, version, ScheduleIn, lifecycle.schedule)
 
 
 class UnscheduleView(APIView):
@@ -125,15 +118,7 @@ class UnscheduleView(APIView):
     )
     def post(self, request: Request, version: str) -> Response:
         """Take a scheduled version back to draft."""
-        require_permission(request, "pricing.change_pricingversion")
-        body = RevisionIn(data=request.data)
-        body.is_valid(raise_exception=True)
-        draft = lifecycle.unschedule(
-            pricing_version=version,
-            expected_revision=body.validated_data.get("revision"),
-            actor=str(request.user.pk),
-        )
-        return Response(VersionOut(draft).data)
+        return _step(request, version, RevisionIn, lifecycle.unschedule)
 
 
 class ActivateView(APIView):
@@ -144,16 +129,7 @@ class ActivateView(APIView):
     )
     def post(self, request: Request, version: str) -> Response:
         """Bring a draft or a scheduled version into force now, and retire the active one. Turns keep theirs."""
-        require_permission(request, "pricing.change_pricingversion")
-        body = ActivateIn(data=request.data)
-        body.is_valid(raise_exception=True)
-        activated = lifecycle.activate(
-            pricing_version=version,
-            expected_revision=body.validated_data.get("revision"),
-            replaces=body.validated_data.get("replaces"),
-            actor=str(request.user.pk),
-        )
-        return Response(VersionOut(activated).data)
+        return _step(request, version, ActivateIn, lifecycle.activate)
 
 
 class RollBackView(APIView):
@@ -165,18 +141,23 @@ class RollBackView(APIView):
 
         Nothing past is repriced.
         """
-        require_permission(request, "pricing.change_pricingversion")
-        body = RollBackIn(data=request.data)
-        body.is_valid(raise_exception=True)
-        made = lifecycle.roll_back(
-            pricing_version=version,
-            name=body.validated_data.get("version"),
-            note=body.validated_data.get("note", ""),
-            expected_revision=body.validated_data.get("revision"),
-            replaces=body.validated_data.get("replaces"),
-            actor=str(request.user.pk),
-        )
-        return Response(VersionOut(made).data, status=201)
+        return _step(request, version, RollBackIn, lifecycle.roll_back, status=201)
+
+
+def _step(
+    request: Request,
+    version: str,
+    body_class: type[ClosedSerializer],
+    take: Callable[..., PricingVersion],
+    *,
+    status: int = 200,
+) -> Response:
+    """One step of a version's life. What the body says becomes the step's arguments, which its fields name."""
+    require_permission(request, "pricing.change_pricingversion")
+    body = body_class(data=request.data)
+    body.is_valid(raise_exception=True)
+    done = take(pricing_version=version, actor=str(request.user.pk), **body.validated_data)
+    return Response(VersionOut(done).data, status=status)
 
 
 class DiffView(APIView):

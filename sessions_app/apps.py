@@ -54,7 +54,10 @@ class SessionsConfig(AppConfig):
 
     def _say_where_it_is_shown(self) -> None:
         from billing import reference_links
+        from pricing.reviewing import register_section
+        from sessions_app.price_review import agents_section
         from sessions_app.work_links import completion_links, turn_links
 
         reference_links.register("turn", turn_links)
         reference_links.register("completion", completion_links)
+        register_section(agents_section)

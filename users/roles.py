@@ -24,7 +24,7 @@ PERMISSIONS: dict[str, dict[str, tuple[str, ...]]] = {
             *("add_toolpricing", "change_toolpricing", "delete_toolpricing"),
         ),
         # What a version would have charged is told from what was used.
-        "billing": ("view_llmcallevent",),
+        "billing": ("view_llmcallevent", "view_pricesimulation"),
     },
     # Wallets: looked at, granted to, refunded, adjusted, voided. What things cost, not what people wrote.
     SUPPORT: {

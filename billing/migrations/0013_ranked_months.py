@@ -10,6 +10,10 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AddIndex(
+            model_name='usagerollup',
+            index=models.Index(fields=['model_alias', 'start'], include=('user_id',), name='usage_rollup_alias'),
+        ),
         migrations.RemoveIndex(
             model_name='usagemonth',
             name='usage_month_subject',

@@ -15,6 +15,7 @@ from billing.models.events import ChargedEvent, LLMCallEvent, ToolCallEvent
 from billing.models.holds import CreditHold
 from billing.models.limits import SpendingLimit
 from billing.models.rollups import UsageActivity, UsageMonth, UsageRollup, UsageRollupState, UsageTotal
+from billing.models.simulations import PriceSimulation
 from billing.models.wallets import CreditGrant, CreditWallet
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "LedgerAnchor",
     "LedgerCheck",
     "LedgerCheckpoint",
+    "PriceSimulation",
     "ShadowRefusal",
     "SpendingLimit",
     "ToolCallEvent",

@@ -180,6 +180,8 @@ class ToolCallEvent(models.Model):
         indexes = [
             models.Index(fields=["user_id", "created_at"], name="tool_calls_by_user"),
             models.Index(fields=["created_at"], condition=Q(credits_charged__gt=0), name="tool_calls_charged"),
+            # What a price version would have charged for tools that were free.
+            models.Index(fields=["created_at"], condition=Q(status="success"), name="tool_calls_succeeded"),
         ]
         triggers = [
             triggers.append_only_but_for_words(),

@@ -50,6 +50,8 @@ class UsageRollup(UsageSums):
         indexes = [
             models.Index(fields=["start"], name="usage_rollup_start"),
             models.Index(fields=["user_id", "start"], name="usage_rollup_user"),
+            # Who called an alias.
+            models.Index(fields=["model_alias", "start"], include=["user_id"], name="usage_rollup_alias"),
         ]
 
     def __str__(self) -> str:

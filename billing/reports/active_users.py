@@ -40,7 +40,11 @@ SELECT bucket, count(*) FROM (
  GROUP BY bucket"""
 
 
-_BY_BUCKET = 'SELECT bucket, count(DISTINCT "user") AS users FROM {parts} GROUP BY bucket'
+# Everybody once is bucket 0, which there is none of otherwise.
+_OF_SOME = """
+WITH seen AS MATERIALIZED (SELECT DISTINCT bucket, "user" FROM {parts})
+SELECT bucket, count(*) AS users FROM seen GROUP BY bucket
+ UNION ALL SELECT 0, count(*) FROM (SELECT DISTINCT "user" FROM seen) AS everybody"""
 
 
 def active_users(query: UsageQuery) -> dict[str, Any]:
@@ -51,23 +55,24 @@ def active_users(query: UsageQuery) -> dict[str, Any]:
     starts = bucket_starts(start=query.start, end=query.end, tz=query.tz, bucket=query.bucket)
     with one_moment():
         span = split(query.start, query.end, bounds=starts)
-        counts = _counts_of(query, span, starts)
-        everybody = _counts_of(query, span, starts[:1])
+        if query.conditions():
+            everybody, counts = _of_some(query, span, starts)
+        else:
+            everybody = _counts(span, starts[:1], query.end).get(1, 0)
+            counts = _counts(span, starts, query.end)
     buckets = [{"start": starts[number - 1], "active_users": count} for number, count in sorted(counts.items())]
-    return {"active_users": everybody.get(1, 0), "buckets": buckets}
+    return {"active_users": everybody, "buckets": buckets}
 
 
-def _counts_of(query: UsageQuery, span: Span, cuts: Sequence[datetime]) -> dict[int, int]:
-    """Users by the number of their bucket."""
-    conditions = query.conditions()
-    if not conditions:
-        return _counts(span, cuts, query.end)
-    parts, keys = by_bucket(sums.quarters(span, "usage_rollups"), list(cuts))
-    rows = sums.fetch(_BY_BUCKET, parts, {**keys, "user": "user_id"}, "calls", conditions)
-    return {row["bucket"]: row["users"] for row in rows}
+def _of_some(query: UsageQuery, span: Span, starts: list[datetime]) -> tuple[int, dict[int, int]]:
+    parts, keys = by_bucket(sums.quarters(span, "usage_rollups"), starts)
+    rows = sums.fetch(_OF_SOME, parts, {**keys, "user": "user_id"}, "", query.conditions())
+    counts = {row["bucket"]: row["users"] for row in rows}
+    return counts.pop(0, 0), counts
 
 
 def _counts(span: Span, cuts: Sequence[datetime], end: datetime) -> dict[int, int]:
+    """Users by the number of their bucket."""
     least, until = span.quarters or (end, end)
     values = {"cuts": list(cuts), "ends": [*cuts[1:], end], "least": least, "until": until}
     counts: dict[int, int] = {}

@@ -7,9 +7,11 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from billing.models import PriceSimulation
+from billing.simulating.recording import read
 from billing.simulating.services import DEFAULT_DAYS, MOST_DAYS
-from config.core.fields import CreditsOut
-from pricing.fields import PercentOut
+from config.core.fields import ClosedSerializer, CreditsOut
+from pricing.fields import PercentOut, WholeNumberField
 
 
 class SimulationQuery(serializers.Serializer[Any]):
@@ -90,6 +92,31 @@ class SimulationOut(serializers.Serializer[Any]):
     def get_without_price(self, simulation: Any) -> list[Any]:
         rows = [{"model_alias": alias, **_sums(sums)} for alias, sums in simulation.without_price]
         return [*UnpricedOut(rows, many=True).data]
+
+
+class SimulationIn(ClosedSerializer):
+    days = WholeNumberField(required=False, min_value=1, max_value=MOST_DAYS, default=DEFAULT_DAYS)
+
+
+class RunOut(serializers.ModelSerializer[PriceSimulation]):
+    """A simulation that is done in the background. `result` is there once `status` is `done`."""
+
+    version = serializers.CharField(source="pricing_version")
+    revision = serializers.IntegerField(source="pricing_revision")
+    calls = serializers.IntegerField(allow_null=True, help_text="How many there are to read; null before it runs.")
+    result = serializers.SerializerMethodField()
+
+    class Meta:
+        model = PriceSimulation
+        fields = [
+            "id", "version", "revision", "days", "status", "calls", "calls_read", "created_at", "started_at",
+            "finished_at", "result",
+        ]  # fmt: skip
+
+    @extend_schema_field({"oneOf": [{"$ref": "#/components/schemas/SimulationOut"}, {"type": "null"}]})
+    def get_result(self, row: PriceSimulation) -> dict[str, Any] | None:
+        simulation = read(row)
+        return None if simulation is None else SimulationOut(simulation).data
 
 
 def _sums(sums: Any) -> dict[str, Any]:

@@ -1,8 +1,13 @@
-"""The simulation itself: the last days' events, priced by a version, and who would have felt it."""
+"""The simulation itself: the last days' events, priced by a version, and who would have felt it.
+
+Day by day, so that who waits can be told between two, and no statement sorts more than a day. All calls of a piece of
+work are settled at one time, so none is cut.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -54,22 +59,33 @@ def last_days(days: int) -> tuple[datetime, datetime]:
 
 
 def simulate(
-    book: PriceBook, *, days: int, start: datetime, end: datetime, progress: Callable[[int], object] | None = None
+    book: PriceBook,
+    *,
+    days: int,
+    start: datetime,
+    end: datetime,
+    progress: Callable[[int], object] = lambda _: None,
+    between_days: Callable[[], object] = lambda: None,
 ) -> Simulation:
     """Price every call that was settled in [start, end) by the book. Holds no lock and writes nothing.
 
-    `progress` is told how many calls were read since it was told last.
+    `progress` is told how many calls were read since it was told last; it must leave the connection alone, which is
+    busy. `between_days` may use it.
     """
-    tally, unsaid = Tally(book), 0
-    for call in read_calls(start=start, end=end):
-        tally.add(call)
-        unsaid += 1
-        if progress is not None and unsaid == CHUNK:
-            progress(unsaid)
-            unsaid = 0
-    tally.finish()
-    if progress is not None:
+    tally = Tally(book)
+    for begins, ends in _days(start, end):
+        unsaid = 0
+        # Closed, where `progress` raises: else the connection would be busy for as long as the error is held.
+        with closing(read_calls(start=begins, end=ends)) as calls:
+            for call in calls:
+                tally.add(call)
+                unsaid += 1
+                if unsaid == CHUNK:
+                    progress(unsaid)
+                    unsaid = 0
         progress(unsaid)
+        between_days()
+    tally.finish()
     return Simulation(
         pricing_version=book.pricing_version,
         revision=book.revision,
@@ -84,6 +100,13 @@ def simulate(
     )
 
 
+def _days(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    while start < end:
+        next_one = min(start + timedelta(days=1), end)
+        yield start, next_one
+        start = next_one
+
+
 def _hardest_first(sums: dict[str, Sums]) -> list[tuple[str, Sums]]:
     return sorted(sums.items(), key=lambda item: (-item[1].difference, item[0]))
 
@@ -91,6 +114,10 @@ def _hardest_first(sums: dict[str, Sums]) -> list[tuple[str, Sums]]:
 def _top_users(by_user: dict[str, Sums]) -> list[UserSums]:
     """Those who would have paid more, by how much more."""
     hit = [(user_id, sums) for user_id, sums in _hardest_first(by_user)[:TOP_USERS] if sums.difference > 0]
-    rows: Any = get_user_model().objects.filter(pk__in=[user_id for user_id, _ in hit])
+    return with_emails([(UUID(user_id), sums) for user_id, sums in hit])
+
+
+def with_emails(users: list[tuple[UUID, Sums]]) -> list[UserSums]:
+    rows: Any = get_user_model().objects.filter(pk__in=[user_id for user_id, _ in users])
     emails = dict(rows.values_list("pk", "email"))
-    return [UserSums(UUID(user_id), emails.get(UUID(user_id), ""), sums) for user_id, sums in hit]
+    return [UserSums(user_id, emails.get(user_id, ""), sums) for user_id, sums in users]

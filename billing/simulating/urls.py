@@ -2,4 +2,10 @@ from django.urls import path
 
 from billing.simulating import views
 
-urlpatterns = [path("admin/pricing/versions/<str:version>/simulate", views.SimulateView.as_view())]
+_VERSION = "admin/pricing/versions/<str:version>"
+
+urlpatterns = [
+    path(f"{_VERSION}/simulate", views.SimulateView.as_view()),
+    path(f"{_VERSION}/simulations", views.RunsView.as_view()),
+    path(f"{_VERSION}/simulations/<uuid:simulation_id>", views.RunView.as_view()),
+]

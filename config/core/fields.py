@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -68,6 +69,15 @@ class TextField(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class MomentField(serializers.DateTimeField):
+    """A time coming in, with its zone. DRF would take 08:00 for 08:00 UTC, whatever clock its sender had looked at."""
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        if value.tzinfo is None:
+            raise serializers.ValidationError("Say its time zone, as in 2027-01-01T08:00:00Z.", code="no_time_zone")
+        return super().enforce_timezone(value)
 
 
 class IdField(serializers.UUIDField):

@@ -47,9 +47,9 @@ def _posted(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def row_of(form: dict[str, Any], model_alias: str) -> str:
+def row_of(form: dict[str, Any], model_alias: str, version: str = SEED) -> str:
     """The prefix of a price's inputs: the rows are in the order of their aliases."""
-    row = ModelPricing.objects.get(version__version=SEED, model_alias=model_alias)
+    row = ModelPricing.objects.get(version__version=version, model_alias=model_alias)
     (name,) = [name for name, value in form.items() if name.endswith("-id") and value == str(row.pk)]
     return name.removesuffix("id")
 

@@ -9,9 +9,11 @@ from django.utils import timezone
 from billing.anchors import make_anchor
 from billing.costs import compare_missed
 from billing.models import Alert, AlertDelivery, LedgerCheck
+from billing.simulating import runs
 from billing.tests.makers import charge, make_hold, make_tool, settle
 from config.core.ids import uuid7
 from pricing.rating import TokenPools
+from pricing.services import find_version
 from sessions_app.models import Completion, SessionSummary, TurnContextAudit
 from sessions_app.tests.makers import Person, make_ended_turn, make_person, make_session
 
@@ -49,4 +51,5 @@ def make_admin_rows() -> Person:
     AlertDelivery.objects.create(alert=Alert.objects.get(user_id=alice.id), user_id=alice.id)
     compare_missed(timezone.now() + timedelta(days=1))
     make_anchor(timezone.now() - timedelta(days=1))
+    runs.ask(find_version(None), days=7, asked_by="test")
     return alice

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from billing.simulating.history import count_calls
+from billing.simulating.runs import record_done
 from billing.simulating.services import DEFAULT_DAYS, MOST_DAYS, Simulation, last_days, simulate
 from billing.simulating.tally import Sums
 from config.core.errors import NotFound
@@ -19,7 +20,10 @@ _HEAD = ("calls", "as billed", "under version", "difference", "per cent")
 
 
 class Command(BaseCommand):
-    help = "What a price version would have charged for the calls of the last days. Writes nothing."
+    help = (
+        "What a price version would have charged for the calls of the last days. Moves and changes nothing;"
+        " the result is recorded for the page of the version."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("version", help="the name of a price version, in whatever state")
@@ -37,7 +41,9 @@ class Command(BaseCommand):
         total = count_calls(start=start, end=end)
         with tqdm(total=total, unit=" calls", desc="simulate", disable=not sys.stderr.isatty()) as bar:
             book = book_at(version.version, version.revision)
-            self._show(simulate(book, days=days, start=start, end=end, progress=bar.update))
+            simulation = simulate(book, days=days, start=start, end=end, progress=bar.update)
+        self._show(simulation)
+        record_done(simulation, asked_by="simulate_pricing")
 
     def _show(self, simulation: Simulation) -> None:
         self.stdout.write(

@@ -10,9 +10,11 @@ from io import StringIO
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from billing.models import CreditTransaction, LLMCallEvent
+from billing.simulating import history
 from billing.simulating.services import last_days, simulate
 from billing.tests.makers import charge, make_call, make_hold, make_wallet, settle
 from pricing import cache, lifecycle, services
@@ -151,3 +153,16 @@ def test_the_command_refuses_other_days(days):
 def test_the_command_refuses_a_version_that_does_not_exist():
     with pytest.raises(CommandError, match="no such price version"):
         call_command("simulate_pricing", "unknown")
+
+
+def test_debits_are_looked_up_by_their_events_however_many_entries_there_are(people):
+    """Joined in another way, each day's events would read all entries that there ever were."""
+    start, end = last_days(1)
+    with connection.cursor() as cursor:
+        # What the planner would rather do with as few rows as these.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {history._CALLS}", {"start": start, "end": end})
+        plan = "\n".join(row for (row,) in cursor.fetchall())
+    assert "Nested Loop Left Join" in plan
+    assert "on credit_transactions" in plan
+    assert "Hash" not in plan

@@ -141,6 +141,7 @@ def test_a_multiplier_is_patched_and_answers_with_the_row(client, staff):
     [
         *(("0.8", "0.8000"), ('"0.8"', "0.8000"), ("0", "0.0000"), ("3", "3.0000"), ('"0.0001"', "0.0001")),
         *(("0.0001", "0.0001"), ("99999999.9999", "99999999.9999"), ("1.10", "1.1000"), ("8e-1", "0.8000")),
+        *(("0.8" + "0" * 40, "0.8000"), ("0.0e-7", "0.0000"), ("-0.0", "0.0000")),
     ],
 )
 def test_multipliers_are_taken_as_text_or_as_numbers(client, written, shown):
@@ -156,6 +157,8 @@ def test_multipliers_are_taken_as_text_or_as_numbers(client, written, shown):
         *("1e400", "-1e400", "100000000", '"100000000"', "1e8", '"NaN"', '"Infinity"', '"-inf"', '"1e400"'),
         *("true", "false", "null", '""', '" 1"', '"1 "', '"1\\n"', '"٣"', "[]", "{}", "[1]", '"\\u0000"', '"\\ud800"'),
         *("9" * 400, f'"{"1" * 9000}"', '"0x10"', '"1_0"', '"1,5"', '".5"', '"1."'),
+        # As floats these are 0.8, 1, 0 and 0.
+        *("0.8" + "0" * 40 + "1", "0." + "9" * 40, "1e-400", "1e-99999999999999999999"),
     ],
 )
 def test_what_is_no_multiplier_is_refused(client, written):

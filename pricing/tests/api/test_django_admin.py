@@ -15,6 +15,7 @@ from pricing.tests.admin_pages import browser_of, errors_of, form_of, make_edito
 from pricing.tests.makers import (
     SEED,
     SEED_REVISION,
+    make_next,
     price,
     seeded,
     set_by_sql,
@@ -203,17 +204,29 @@ def test_a_bad_field_is_an_error_on_the_page(browser, field, value):
     assert stored() == before
 
 
-def test_an_alias_is_added_and_removed(browser):
-    url = page_of(seeded())
+def test_an_alias_is_added_and_removed_from_a_draft(browser):
+    draft = make_next()
+    url = page_of(draft)
     added = new_rows(form_of(browser, url), "gpt-5", fallback_alias="gpt-4o")
     assert browser.post(url, added).status_code == 302
-    assert price("gpt-5").fallback_alias == "gpt-4o"
+    assert price("gpt-5", "next").fallback_alias == "gpt-4o"
     form = form_of(browser, url)
-    form[row_of(form, "gpt-5") + "DELETE"] = "on"
+    form[row_of(form, "gpt-5", "next") + "DELETE"] = "on"
     assert browser.post(url, form).status_code == 302
     assert not ModelPricing.objects.filter(model_alias="gpt-5").exists()
-    last = PricingRevision.objects.get(pricing_version=SEED, revision=SEED_REVISION + 2)
+    last = PricingRevision.objects.get(pricing_version="next", revision=draft.revision + 2)
     assert (last.action, last.model_alias) == ("removed", "gpt-5")
+
+
+def test_an_alias_is_added_to_the_active_version_and_never_taken_from_it(browser):
+    url = page_of(seeded())
+    assert browser.post(url, new_rows(form_of(browser, url), "gpt-5")).status_code == 302
+    assert price("gpt-5").multiplier == 1
+    form, before = form_of(browser, url), stored()
+    assert not [name for name in form if name.startswith("models-") and name.endswith("-DELETE")]
+    form[row_of(form, "gpt-5") + "DELETE"] = "on"
+    assert browser.post(url, form).status_code == 302
+    assert stored() == before
 
 
 @pytest.mark.parametrize(
@@ -226,12 +239,13 @@ def test_a_duplicate_or_malformed_alias_is_an_error_on_the_page(browser, aliases
 
 
 def test_an_alias_that_others_fall_back_to_cannot_be_removed(browser):
-    row = price("gpt-4o")
+    make_next()
+    row = price("gpt-4o", "next")
     row.fallback_alias = "gpt-4o-mini"
     row.save()
-    url = page_of(seeded())
+    url = page_of(row.version)
     form, before = form_of(browser, url), stored()
-    form[row_of(form, "gpt-4o-mini") + "DELETE"] = "on"
+    form[row_of(form, "gpt-4o-mini", "next") + "DELETE"] = "on"
     assert "No other model alias" in errors_of(browser.post(url, form))
     assert stored() == before
 

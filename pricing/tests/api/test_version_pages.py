@@ -11,6 +11,8 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.utils import timezone
 
+from billing.models import PriceSimulation
+from billing.simulating import runs
 from billing.tests.makers import charge, make_wallet
 from pricing import cache, lifecycle, services, serving
 from pricing.models import PricingVersion
@@ -22,6 +24,7 @@ from pricing.tests.makers import (
     make_next,
     make_scheduled,
     make_staff,
+    price_tool,
     seeded,
     statuses,
     stored,
@@ -29,6 +32,7 @@ from pricing.tests.makers import (
 from users.tests.makers import make_user
 
 pytestmark = pytest.mark.django_db
+UNKNOWN_ID = "01900000-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
@@ -48,10 +52,14 @@ def review(version: PricingVersion | str) -> str:
     return f"{VERSIONS}{found.pk}/review/"
 
 
+def simulate(version: str) -> str:
+    return f"/admin/billing/pricesimulation/{PricingVersion.objects.get(version=version).pk}/run/"
+
+
 def fields_of(browser, url: str) -> dict[str, str]:
     """What a browser would post if a button of the page were pressed, but for the button."""
     form = browser.get(url).context["form"]
-    found = {form[name].html_name: str(form[name].value()) for name in ("seen_revision", "replaces")}
+    found = {field.html_name: str(field.value()) for field in form.hidden_fields()}
     moment = form["effective_at"].value()
     if moment is not None:
         local = timezone.localtime(moment)
@@ -101,6 +109,9 @@ def test_the_review_shows_what_changes_what_it_costs_and_what_it_would_have_cost
         pricing_version="next", model_alias="gpt-5", actor="t",
         fields={"multiplier": Decimal("2.5"), "provider_model": "gpt-5", "context_tokens": 1000},
     )  # fmt: skip
+    assert "2.50000000 125.00" not in browser.get(review("next")).content.decode()
+    asked = browser.post(simulate("next"), {"days": "30"})
+    assert (asked.status_code, asked["Location"]) == (302, f"{review('next')}?days=30#simulation")
     page = " ".join(re.sub(r"<[^>]*>", " ", browser.get(review("next")).content.decode()).split())
     assert "gpt-4o multiplier 2.0000 3.0000 50.00" in page
     assert "whole version output 1.0000 1.5000 50.00" in page
@@ -116,11 +127,55 @@ def test_the_review_shows_what_changes_what_it_costs_and_what_it_would_have_cost
 
 def test_the_days_of_the_simulation_are_chosen(browser):
     make_next()
+    browser.post(simulate("next"), {"days": "7"})
     assert "Nobody called anything" in browser.get(f"{review('next')}?days=7").content.decode()
-    for days in ("0", "367", "x", ""):
-        page = browser.get(f"{review('next')}?days={days}")
+    assert "Nobody called anything" not in browser.get(f"{review('next')}?days=30").content.decode()
+    for days in ("0", "-1", "367", "100000", "x", "NaN", "1e2", "", "9" * 500, "\x00"):
+        answer = browser.post(simulate("next"), {"days": days})
+        assert answer.status_code == 302
+        page = browser.get(answer["Location"])
         assert page.status_code == 200
         assert "errorlist" in page.content.decode()
+    assert PriceSimulation.objects.count() == 1
+
+
+def test_the_review_says_how_far_a_simulation_is_and_of_which_prices(browser, monkeypatch):
+    monkeypatch.setattr(runs, "FEW_CALLS", -1)
+    make_next()
+    browser.post(simulate("next"), {"days": "30"})
+
+    def shown():
+        return " ".join(re.sub(r"<[^>]*>", " ", browser.get(review("next")).content.decode()).split())
+
+    assert "waits for a worker. Without one: manage.py simulate_pricing next --days 30" in shown()
+    PriceSimulation.objects.update(
+        status="running", started_at=timezone.now(), seen_at=timezone.now(), calls=90, calls_read=30
+    )
+    assert "30 of 90 calls" in shown()
+    PriceSimulation.objects.update(status="failed", attempts=3)
+    assert "failed 3 times" in shown()
+    browser.post(simulate("next"), {"days": "30"})
+    assert runs.run_waiting() == 1
+    assert "Nobody called anything" in shown()
+    lifecycle.schedule(pricing_version="next", effective_at=timezone.now() + timedelta(days=1), actor="t")
+    assert "prices have changed since" not in shown()
+    lifecycle.unschedule(pricing_version="next", actor="t")
+    services.set_multiplier(model_alias="gpt-4o", multiplier=Decimal(5), actor="t", pricing_version="next")
+    assert "prices have changed since: the version is at revision 12 by now" in shown()
+
+
+def test_only_staff_who_may_see_prices_and_events_simulate(browser):
+    make_next()
+    for user, status in (
+        (make_staff("view_pricingversion", email="bob@example.com"), 403),
+        (make_staff(email="carol@example.com"), 403),
+        (make_user("alice@example.com"), 302),
+    ):
+        assert browser_of(user).post(simulate("next"), {"days": "30"}).status_code == status
+    assert PriceSimulation.objects.count() == 0
+    assert browser.get(simulate("next")).status_code == 405
+    unknown = simulate("next").replace(str(PricingVersion.objects.get(version="next").pk), UNKNOWN_ID)
+    assert browser.post(unknown, {"days": "30"}).status_code == 404
 
 
 def test_a_version_is_activated_from_its_review(browser, staff):
@@ -154,6 +209,12 @@ def test_what_somebody_else_did_meanwhile_refuses_the_button_and_keeps_what_was_
         answer = browser.post(review("next"), {**typed, "act": act, **tomorrow()})
         assert "is at revision 10 by now, not at 9" in said(answer)
         assert tomorrow()["effective_at_0"] in answer.content.decode()
+    assert stored() == before
+    typed = fields_of(browser, review("next"))
+    services.set_multiplier(model_alias="deepseek", multiplier=Decimal(1), actor="bob")
+    before = stored()
+    refused = browser.post(review("next"), {**typed, "act": "activate"})
+    assert f"{SEED} is at revision {SEED_REVISION + 1} by now, not at {SEED_REVISION}" in said(refused)
     assert stored() == before
     typed = fields_of(browser, review("next"))
     lifecycle.activate(pricing_version="other", actor="bob")
@@ -226,6 +287,10 @@ def test_the_page_of_a_version_shows_its_history(browser, staff):
     assert f"{SEED_REVISION + 1}" in text
     assert f"{staff.email} changed gpt-4o multiplier: 2.0000 → 3.0000" in text
     assert "migration created" in text
+    price_tool("search", "0.01")
+    price_tool("search", "0.02")
+    text = " ".join(re.sub(r"<[^>]*>", " ", browser.get(page_of(seeded())).content.decode()).split())
+    assert "test changed tool search credits_per_call: 0.01000000 → 0.02000000" in text
 
 
 def test_the_page_of_a_version_shows_what_each_process_serves(browser):
@@ -251,6 +316,5 @@ def test_a_draft_is_not_planned_for_the_past(browser):
 
 
 def test_what_does_not_exist_is_not_found(browser):
-    unknown = "01900000-0000-7000-8000-000000000000"
     for name in ("review", "clone"):
-        assert browser.get(f"{VERSIONS}{unknown}/{name}/").status_code == 404
+        assert browser.get(f"{VERSIONS}{UNKNOWN_ID}/{name}/").status_code == 404

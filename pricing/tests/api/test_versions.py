@@ -10,7 +10,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
-from pricing import lifecycle
+from pricing import lifecycle, services
 from pricing.models import PricingRevision, PricingVersion
 from pricing.tests.makers import (
     SEED,
@@ -206,6 +206,8 @@ def test_a_json_number_beyond_every_float_is_refused(client, text):
         {"version": "v2", "effective_at": "soon"},
         {"version": "v2", "effective_at": "2020-01-01T00:00:00Z"},
         {"version": "v2", "effective_at": "9999-12-31T23:59:59-12:00"},
+        {"version": "v2", "effective_at": "2099-01-01T00:00:00"},
+        {"version": "v2", "effective_at": "2099-01-01"},
         {"version": "v2", "clone_from": 5},
     ],
 )
@@ -272,6 +274,51 @@ def test_a_version_is_scheduled_only_for_a_time_to_come(client):
     body = refused(client.post(f"{NEXT}/schedule"), 422, "validation_error")
     assert [(error["field"], error["code"]) for error in body["errors"]] == [("effective_at", "required")]
     assert statuses()["next"] == "draft"
+
+
+@pytest.mark.parametrize(
+    ("moment", "code"),
+    [
+        ("2099-01-01T08:00:00", "no_time_zone"),
+        ("2099-01-01", "no_time_zone"),
+        ("NaN", "invalid"),
+        ("", "invalid"),
+        (None, "null"),
+        ("10000-01-01T00:00:00Z", "invalid"),
+        ("9999-12-31T23:59:59-14:00", "overflow"),
+        ("0001-01-01T00:00:00+14:00", "overflow"),
+        ("2099-02-30T00:00:00Z", "invalid"),
+    ],
+)
+def test_a_time_that_is_none_is_refused(client, moment, code):
+    make_next()
+    before = stored()
+    answer = client.post(f"{NEXT}/schedule", {"effective_at": moment}, format="json")
+    body = refused(answer, 422, "validation_error")
+    assert [(error["field"], error["code"]) for error in body["errors"]] == [("effective_at", code)]
+    assert stored() == before
+
+
+def test_the_last_moment_of_all_can_be_waited_for(client):
+    make_next()
+    answer = client.post(f"{NEXT}/schedule", {"effective_at": "9999-12-31T23:59:59Z"})
+    assert (answer.status_code, answer.json()["effective_at"]) == (200, "9999-12-31T23:59:59Z")
+
+
+def test_an_edit_of_what_is_to_be_replaced_refuses_who_has_not_seen_it(client):
+    make_next()
+    assert client.post(f"{NEXT}/activate").status_code == 200
+    make_next("other")
+    services.set_multiplier(model_alias="gpt-4o", multiplier=Decimal(9), actor="bob")
+    seen, edited = SEED_REVISION + 2, SEED_REVISION + 3
+    before = stored()
+    for url in (f"{VERSIONS}/other/activate", f"{VERSIONS}/{SEED}/rollback"):
+        body = refused(client.post(url, {"replaces": "next", "replaces_revision": seen}), 409, "stale_revision")
+        assert (body["pricing_version"], body["revision"]) == ("next", edited)
+        refused(client.post(url, {"replaces_revision": 0}), 422, "validation_error")
+    assert stored() == before
+    answer = client.post(f"{VERSIONS}/other/activate", {"replaces": "next", "replaces_revision": edited})
+    assert (answer.status_code, answer.json()["status"]) == (200, "active")
 
 
 def test_states_that_do_not_follow_are_refused(client):

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from pricing.models import WEIGHTS, ModelPricing, PricingRevision, PricingVersion
-from pricing.tests.makers import SEED, add_price, make_draft, price, retire, run_sql, seeded, stored
+from pricing.models import WEIGHTS, ModelPricing, PricingRevision, PricingVersion, ToolPricing
+from pricing.tests.makers import SEED, add_price, make_draft, price, run_sql, seeded, stored
 
 pytestmark = pytest.mark.django_db
 
@@ -183,18 +183,37 @@ def test_a_version_does_not_come_back(old, new):
         run_sql(f"UPDATE pricing_versions SET status = '{new}' WHERE status = '{old}'")
 
 
-def test_prices_of_a_retired_version_stay():
+@pytest.mark.parametrize("status", ["scheduled", "retired"])
+def test_prices_of_a_scheduled_or_retired_version_stay(status):
     draft = make_draft()
     add_price(draft)
-    retire(draft)
+    ToolPricing.objects.create(version=draft, tool_name="search", credits_per_call=1)
+    PricingVersion.objects.filter(pk=draft.pk).update(status=status)
     for statement in (
         "UPDATE model_pricing SET multiplier = 9 WHERE version_id = %(id)s",
         "DELETE FROM model_pricing WHERE version_id = %(id)s",
+        "UPDATE tool_pricing SET credits_per_call = 2 WHERE version_id = %(id)s",
+        "DELETE FROM tool_pricing WHERE version_id = %(id)s",
     ):
-        with refused("retired version cannot change"):
+        with refused(f"{status} version cannot change"):
             run_sql(statement, id=draft.id)
-    with refused("retired version cannot change"):
+    with refused(f"{status} version cannot change"):
         add_price(draft, "another")
+
+
+def test_a_version_that_is_taken_back_to_draft_is_edited_again():
+    draft = make_draft()
+    row = add_price(draft)
+    for status in ("scheduled", "draft"):
+        PricingVersion.objects.filter(pk=draft.pk).update(status=status)
+    ModelPricing.objects.filter(pk=row.pk).update(multiplier=9)
+    assert price("gpt-4o", "next").multiplier == 9
+
+
+@pytest.mark.parametrize("table", ["pricing_revisions", "pricing_versions, model_pricing, tool_pricing"])
+def test_prices_and_their_history_are_never_truncated(table):
+    with refused("Cannot truncate", error=DatabaseError):
+        run_sql(f"TRUNCATE {table}")
 
 
 def test_a_price_keeps_its_alias_and_its_version():

@@ -21,6 +21,7 @@ from billing.alerts.endpoints import make_endpoint
 from billing.costs import compare_missed
 from billing.limits import services as limits
 from billing.models import CostFinding, CreditGrant, CreditTransaction, CreditWallet, EnforcementOverride
+from billing.simulating import runs
 from billing.tests.makers import credits
 from config.core.ids import uuid7
 from files.models import UploadedFile
@@ -105,6 +106,9 @@ PAGES: dict[str, Statuses] = {
     # There is at most one, and there is one.
     **model("billing_enforcementoverride", AUDITOR, delete=ROOT_ONLY),
     **model("billing_shadowrefusal", AUDITOR),
+    **model("billing_pricesimulation", PRICING, AUDITOR),
+    # It only takes POST.
+    "billing_pricesimulation_run": for_(PRICING, AUDITOR, ok=405),
     **model("billing_ledgercheck", AUDITOR),
     **model("billing_ledgeranchor", AUDITOR),
     **model("billing_costday", AUDITOR),
@@ -140,6 +144,8 @@ ENDPOINTS: dict[str, tuple[tuple[str, ...], int, dict[str, object] | None]] = {
     "POST pricing/versions/<str:version>/rollback": ((PRICING,), 201, {}),
     "GET pricing/versions/<str:version>/diff": ((PRICING, AUDITOR), 200, None),
     "GET pricing/versions/<str:version>/simulate": ((PRICING, AUDITOR), 200, None),
+    "POST pricing/versions/<str:version>/simulations": ((PRICING, AUDITOR), 201, {"days": 7}),
+    "GET pricing/versions/<str:version>/simulations/<uuid:simulation_id>": ((PRICING, AUDITOR), 200, None),
     "PUT pricing/versions/<str:version>/models/<path:model_alias>": ((PRICING,), 200, {"multiplier": "1.5"}),
     "DELETE pricing/versions/<str:version>/models/<path:model_alias>": ((PRICING,), 204, None),
     "PUT pricing/versions/<str:version>/tools/<str:tool_name>": ((PRICING,), 200, {"credits_per_call": "0.5"}),
@@ -211,6 +217,7 @@ def rows(settings):
         "grant_id": CreditGrant.objects.filter(user_id=alice.id, remaining__gt=0).first() or refilled(alice.id),
         "model_alias": "gpt-4o",
         "version": "draft",
+        "simulation_id": runs.ask(version, days=30, asked_by=boss).id,
         "tool_name": "search",
         "debit": CreditTransaction.objects.get(user_id=alice.id, kind="debit").id,
         "key": key,
@@ -283,7 +290,7 @@ def url_of(name, rows):
     }
     if name in special:
         return reverse(f"admin:{name}", args=special[name])
-    if name in {"pricing_pricingversion_review", "pricing_pricingversion_clone"}:
+    if name in {"pricing_pricingversion_review", "pricing_pricingversion_clone", "billing_pricesimulation_run"}:
         return reverse(f"admin:{name}", args=[PricingVersion.objects.get(version="draft").pk])
     if name in {"billing_creditwallet_grant", "billing_creditwallet_adjust"}:
         return reverse(f"admin:{name}", args=[CreditWallet.objects.get(user_id=rows["user_id"]).pk])
@@ -410,7 +417,8 @@ def test_roles_hold_exactly_this():
         for group in Group.objects.exclude(name="auditor")
     }
     assert held["pricing editor"] == [
-        "billing.view_llmcallevent", "pricing.add_modelpricing", "pricing.add_pricingversion",
+        "billing.view_llmcallevent", "billing.view_pricesimulation", "pricing.add_modelpricing",
+        "pricing.add_pricingversion",
         "pricing.add_toolpricing", "pricing.change_modelpricing", "pricing.change_pricingversion",
         "pricing.change_toolpricing", "pricing.delete_modelpricing", "pricing.delete_toolpricing",
         "pricing.view_modelpricing", "pricing.view_pricingrevision", "pricing.view_pricingversion",

@@ -94,6 +94,8 @@ def test_a_draft_is_tried_planned_brought_into_force_and_taken_back(desk, pay):
     desk.press("Save")
     desk.look(page_of("summer"), "price-version")
 
+    desk.go(page_of("summer", "review"))
+    desk.press("Simulate")
     desk.look(page_of("summer", "review") + "?days=30", "price-review")
     shown = desk.page.locator("#content").inner_text()
     assert "100.00" in shown
