@@ -8,6 +8,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 from structlog.testing import capture_logs
 
@@ -118,6 +119,17 @@ def test_a_time_without_events_is_passed_at_once():
     charge_at(NOON - timedelta(days=800), alice, make_call(CREDIT))
     charge_at(NOON, alice, make_call(CREDIT))
     assert roll_up(timezone.now()) < 60
+
+
+def test_the_next_event_is_found_without_reading_those_after_it():
+    with connection.cursor() as cursor:
+        # In a table of few rows reading them all is cheaper than any index.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("EXPLAIN " + rolling._NEXT, {"since": NOON})
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert plan.count("Limit") == 2
+    assert "using event_created on llm_call_events" in plan
+    assert "using tool_calls_charged on tool_call_events" in plan
 
 
 def test_forgetting_a_day_and_rolling_it_up_again_gives_the_same():
