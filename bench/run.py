@@ -29,10 +29,11 @@ ALL = (*OF_TURNS, *OF_STREAMS, prices.NAME, *settling.BENCHES, *reports.REPORTS)
 
 def run(options: Options, folder: Path, terminal: Terminal) -> bool:
     """Whether the money was right throughout; only then there is a result."""
-    if not options.wants(*ALL):
-        raise EmbeddedError(f"BENCH_ONLY: none of these begins with it: {', '.join(ALL)}")
+    for wanted in options.only:
+        if not any(name.startswith(wanted) for name in ALL):
+            raise EmbeddedError(f"BENCH_ONLY: {wanted} is not the beginning of any of {', '.join(ALL)}")
     raise_open_files_limit()
-    measured_on = machine.machine()
+    load_before = machine.load_average()
     start_empty()
     _keep_an_empty_copy()
     rows, problems = _measure(options, folder)
@@ -43,7 +44,8 @@ def run(options: Options, folder: Path, terminal: Terminal) -> bool:
         terminal.line(f"FAILED: {problem}")
     if problems:
         return False
-    results.write(LATEST, machine=measured_on, versions=machine.versions(), rows=rows)
+    loads = {"load_average_before": load_before, "load_average_after": machine.load_average()}
+    results.write(LATEST, machine=machine.machine() | loads, versions=machine.versions(), rows=rows)
     terminal.line(f"\nEvery call was billed once, and check_ledger found nothing. {LATEST.relative_to(REPOSITORY)}")
     return True
 

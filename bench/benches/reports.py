@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from pathlib import Path
 from statistics import median
 from urllib.parse import urlencode
@@ -74,4 +75,4 @@ def _asked(web: Server, path: str, token: str, options: Options) -> Callable[[],
     query = urlencode({**times, "bucket": "day", "group_by": "model_alias"})
     report = request("GET", f"{path}?{query}", token=token)
     seconds = min(options.seconds, SECONDS_MAX)
-    return lambda: median(load.run([web.address], [report], clients=1, seconds=seconds).latencies_ms)
+    return lambda: median(load.run([web.address], repeat(report), clients=1, seconds=seconds).latencies_ms)

@@ -74,7 +74,10 @@ def measure(options: Options, folder: Path) -> tuple[list[Row], list[str]]:
         for name, (clients, is_hot) in BENCHES.items():
             if options.wants(name):
                 rows.append(_row(options, settler, name, clients, is_hot=is_hot))
-    return rows, audit.problems(url, calls=settler.settled, called="settlements of one call", env=env)
+    found = audit.problems(url, calls=settler.settled, called="settlements of one call", env=env)
+    for name in (OURS, THEIRS):
+        databases.drop(name)
+    return rows, found
 
 
 def _row(options: Options, settler: Settler, name: str, clients: int, *, is_hot: bool) -> Row:

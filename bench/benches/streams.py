@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, repeat
 from operator import attrgetter
 from pathlib import Path
 
@@ -91,14 +92,14 @@ def measure(options: Options, folder: Path, upstreams: Upstreams) -> list[Row]:
 def _ours(places: Sequence[Seat], folder: Path, upstreams: Upstreams) -> Watched:
     """In a new process, so that no memory of an earlier run is used again; warm, so that only streams make it grow."""
     with upstreams.running() as upstream, running_webs(1, folder, upstream=upstream.address) as (web,):
-        load.run([web.address], turn_requests(places), clients=16, seconds=3.0)
+        load.run([web.address], cycle(turn_requests(places)), clients=16, seconds=3.0)
         return watch(web, turn_requests(places, SLOW_MESSAGE, ending="/stream"), upstream)
 
 
 def _bare(count: int, upstreams: Upstreams) -> Watched:
     with upstreams.running() as upstream:
         slow = completion_request(f"/{BARE}", is_streamed=True, message=SLOW_MESSAGE)
-        load.run([upstream.address], [completion_request(f"/{BARE}")], clients=16, seconds=1.0)
+        load.run([upstream.address], repeat(completion_request(f"/{BARE}")), clients=16, seconds=1.0)
         return watch(upstream, [slow] * count, upstream)
 
 

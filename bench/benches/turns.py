@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import cycle, repeat
 from pathlib import Path
 from statistics import median
 
@@ -21,7 +22,7 @@ from bench.servers.web import running_webs
 THROUGHPUT = {"turn_throughput_16": 16, "turn_throughput_64": 64}
 LATENCY = "turn_latency_1"
 TWO = "two_processes"
-# Enough sessions for none to grow a long history, which every turn reads.
+# So many that none grows a long history, which every turn reads: each has its next turn after all others have had one.
 USERS, SESSIONS = 200, 20
 MESSAGE = "Should a small team write down how it decides?"
 BARE = "bare"
@@ -45,16 +46,16 @@ def completion_request(caller: str, *, token: str = "", is_streamed: bool = Fals
 
 def measure(options: Options, folder: Path, upstreams: Upstreams) -> list[Row]:
     """All rows of turns. Two web processes run throughout; the second idles where one is measured."""
-    turns = turn_requests(seats.make(users=USERS, sessions=SESSIONS, name="turns"))
+    turns = cycle(turn_requests(seats.make(users=USERS, sessions=SESSIONS, name="turns")))
     rows: list[Row] = []
     with ExitStack() as stack:
         upstream = stack.enter_context(upstreams.running())
         webs = stack.enter_context(running_webs(2, folder, upstream=upstream.address))
         ours = [web.address for web in webs]
-        targets = {"ours": (ours[:1], turns), "upstream": ([upstream.address], [completion_request(f"/{BARE}")])}
+        targets = {"ours": (ours[:1], turns), "upstream": ([upstream.address], repeat(completion_request(f"/{BARE}")))}
         if options.with_litellm and options.wants(*THROUGHPUT, LATENCY) and litellm.install():
             proxy = stack.enter_context(litellm.running_litellm(folder, upstream=upstream.address))
-            targets["LiteLLM"] = ([proxy.address], [completion_request("", token=litellm.KEY)])
+            targets["LiteLLM"] = ([proxy.address], repeat(completion_request("", token=litellm.KEY)))
         for addresses, requests in ((ours, turns), *targets.values()):
             load.run(addresses, requests, clients=16, seconds=WARM_UP_S)
         for name, clients in THROUGHPUT.items():
@@ -67,19 +68,19 @@ def measure(options: Options, folder: Path, upstreams: Upstreams) -> list[Row]:
     return rows
 
 
-Targets = Mapping[str, tuple[Sequence[str], Sequence[bytes]]]
+Targets = Mapping[str, tuple[Sequence[str], Iterator[bytes]]]
 Measure = Callable[[], float]
 
 
 def _throughputs(targets: Targets, clients: int, seconds: float) -> dict[str, Measure]:
-    def measured(addresses: Sequence[str], requests: Sequence[bytes]) -> Measure:
+    def measured(addresses: Sequence[str], requests: Iterator[bytes]) -> Measure:
         return lambda: load.run(addresses, requests, clients=clients, seconds=seconds).per_s
 
     return {name: measured(*target) for name, target in targets.items()}
 
 
 def _latencies(targets: Targets, seconds: float) -> dict[str, Measure]:
-    def measured(addresses: Sequence[str], requests: Sequence[bytes]) -> Measure:
+    def measured(addresses: Sequence[str], requests: Iterator[bytes]) -> Measure:
         return lambda: median(load.run(addresses, requests, clients=1, seconds=seconds).latencies_ms)
 
     return {name: measured(*target) for name, target in targets.items()}
@@ -96,7 +97,7 @@ def _beside_all(name: str, unit: str, options: Options, contenders: dict[str, Me
     return [Row(name, unit, runs["ours"], runs["LiteLLM"], f"LiteLLM proxy {version}"), beside_bare]
 
 
-def _two(options: Options, addresses: Sequence[str], turns: Sequence[bytes]) -> Row:
+def _two(options: Options, addresses: Sequence[str], turns: Iterator[bytes]) -> Row:
     def measured(chosen: Sequence[str]) -> Measure:
         return lambda: load.run(chosen, turns, clients=32, seconds=options.seconds).per_s
 

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
 
 import uvloop
 
@@ -28,8 +27,8 @@ class Load:
         return len(self.latencies_ms) / self.seconds
 
 
-def run(addresses: Sequence[str], requests: Sequence[bytes], *, clients: int, seconds: float) -> Load:
-    """Every client has its own share of the requests and of the addresses.
+def run(addresses: Sequence[str], requests: Iterator[bytes], *, clients: int, seconds: float) -> Load:
+    """Whoever is answered takes the next of the requests, which never end; addresses are shared out among the clients.
 
     The clock stops with the last answer, so each one that is counted was waited for. Raises: EmbeddedError for any
     answer that is no success: a server that refuses is fast.
@@ -43,14 +42,13 @@ def checked(load: Load) -> Load:
     return load
 
 
-async def ask_all(addresses: Sequence[str], requests: Sequence[bytes], clients: int, seconds: float) -> Load:
+async def ask_all(addresses: Sequence[str], requests: Iterator[bytes], clients: int, seconds: float) -> Load:
     connections = [await connect(addresses[number % len(addresses)]) for number in range(clients)]
     load = Load(0.0)
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
-        for number, connection in enumerate(connections):
-            share = cycle(requests[number::clients] or requests)
-            group.create_task(_ask_again_and_again(connection, share, load, began + seconds))
+        for connection in connections:
+            group.create_task(_ask_again_and_again(connection, requests, load, began + seconds))
     load.seconds = time.perf_counter() - began
     for connection in connections:
         connection.close()

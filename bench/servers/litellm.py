@@ -46,7 +46,18 @@ def install() -> bool:
     try:
         with step(f"installing LiteLLM {VERSION} into {VENV.name}"):
             _run([sys.executable, "-m", "venv", str(VENV)])
-            _run([str(VENV / "bin" / "python"), "-m", "pip", "install", "-q", "-q", f"litellm[proxy]=={VERSION}"])
+            _run(
+                [
+                    str(VENV / "bin" / "python"),
+                    "-m",
+                    "pip",
+                    "install",
+                    "-q",
+                    "--retries",
+                    "1",
+                    f"litellm[proxy]=={VERSION}",
+                ]
+            )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError):
         say("LiteLLM could not be installed: the bare upstream is the only yardstick of turns.")
     return PROGRAM.exists()

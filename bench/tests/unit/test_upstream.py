@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from itertools import repeat
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_a_time_that_is_cut_in_two_is_read_once():
 def test_a_refusal_ends_the_run_that_it_would_make_look_fast():
     async def run():
         async with serving() as address:
-            return await load.ask_all([address], [request("GET", "/nowhere")], 2, 0.2)
+            return await load.ask_all([address], repeat(request("GET", "/nowhere")), 2, 0.2)
 
     result = asyncio.run(run())
     assert result.latencies_ms == []
