@@ -25,8 +25,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, exit_at_once)
     try:
         return 0 if run(read_options(os.environ), current_data_folder(), Terminal(sys.stdout)) else 1
-    except EmbeddedError as error:
-        sys.stderr.write(f"bench: {error}\n")
+    except (EmbeddedError, TimeoutError, ConnectionError) as error:
+        sys.stderr.write(f"bench: {error or type(error).__name__}\n")
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -38,7 +38,7 @@ OPEN_TIMEOUT_S = 120.0
 WINDOW_S = 3 * PAUSE_S
 ROUNDS_MAX = 2
 _MARKS = re.compile(rf"{MARK}(\d{{6,20}}){MARK}".encode())
-SLOW_MESSAGE = f"{MESSAGE} {SLOWLY.decode()}"
+SLOW_MESSAGE = f"{MESSAGE} {SLOWLY}"
 
 
 @dataclass(frozen=True, slots=True)

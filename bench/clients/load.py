@@ -57,8 +57,15 @@ async def ask_all(addresses: Sequence[str], requests: Iterator[bytes], clients: 
 
 async def _ask_again_and_again(connection: Connection, requests: Iterator[bytes], load: Load, until: float) -> None:
     while (asked_at := time.perf_counter()) < until:
-        async with asyncio.timeout(TIMEOUT_S):
-            status, body = await connection.ask(next(requests))
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                status, body = await connection.ask(next(requests))
+        except TimeoutError:
+            load.surprises[f"no answer within {TIMEOUT_S:.0f} s"] += 1
+            return
+        except ConnectionError as error:
+            load.surprises[str(error)] += 1
+            return
         if 200 <= status < 300:
             load.latencies_ms.append((time.perf_counter() - asked_at) * 1_000)
         else:

@@ -2,9 +2,10 @@
 
     python -m bench.servers.upstream        # prints its port
 
-`/<caller>/v1/chat/completions` is OpenAI's API. A request whose text has `(slowly)` in it is streamed slowly instead: a
-chunk every PAUSE_S, each with the time at which it was sent, until `POST /release`. `GET /calls` says who has asked how
-often. Bare protocols on uvloop, because an HTTP framework would cost more than what is measured in front of it.
+`/<caller>/v1/chat/completions` is OpenAI's API. A request whose last message has `(slowly)` in it is streamed slowly
+instead: a chunk every PAUSE_S, each with the time at which it was sent, until `POST /release`. `GET /calls` says who
+has asked how often. Bare protocols on uvloop, because an HTTP framework would cost more than what is measured in front
+of it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import uvloop
 
 from config.core.open_files import raise_open_files_limit
 
-SLOWLY = b"(slowly)"
+SLOWLY = "(slowly)"
 PAUSE_S = 2.0
 WORDS = ("Every", " answer", " here", " is", " the", " same", ".")
 USAGE = {"prompt_tokens": 40, "completion_tokens": 8, "total_tokens": 48}
@@ -107,9 +108,10 @@ class Connection(asyncio.Protocol):
             self._write(_json({"error": {"message": "no such path"}}, b"404 Not Found"))
 
     def _answer(self) -> None:
-        if not json.loads(self._body).get("stream"):
+        asked = json.loads(self._body)
+        if not asked.get("stream"):
             self._write(_WHOLE)
-        elif SLOWLY in self._body:
+        elif SLOWLY in asked["messages"][-1]["content"]:
             self._streaming = asyncio.get_running_loop().create_task(self._stream())
         else:
             self._write(_AT_ONCE)

@@ -79,6 +79,13 @@ def test_a_slow_answer_says_when_its_chunks_were_sent_until_it_is_released():
     assert 0 < delays_ms[0] < 10_000
 
 
+def test_only_the_last_message_says_how_an_answer_is_streamed():
+    before = [{"role": "user", "content": "Tell me (slowly)"}, {"role": "assistant", "content": "@1@"}]
+    body = {"stream": True, "messages": [*before, {"role": "user", "content": "And now?"}]}
+    [(_, answer)] = asyncio.run(_asked(request("POST", "/ours/v1/chat/completions", body=body)))
+    assert answer.endswith(b"data: [DONE]\n\n")
+
+
 def test_a_time_that_is_cut_in_two_is_read_once():
     stream = Stream(counts=True)
     for piece in (b'"delta":"@1234', b'567890@"} "delta":"@1234567891@ ', b"@1234567892", b"@"):
