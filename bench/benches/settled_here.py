@@ -9,6 +9,7 @@ Each line on its standard input, `{"clients", "seconds", "is_hot"}`, is one run,
 from __future__ import annotations
 
 import json
+import random
 import sys
 import threading
 import time
@@ -103,23 +104,34 @@ def settled_per_s(places: Sequence[Place], clients: int) -> float:
         return len(records) / (time.perf_counter() - began)
 
 
+class Runs:
+    """The runs, and how fast the last one of each kind was: it says how many turns fill the next one's time."""
+
+    def __init__(self) -> None:
+        places = list(Session.objects.order_by("id").values_list("user_id", "id"))
+        # They were made user by user; threads side by side are to settle for different ones.
+        random.Random(1).shuffle(places)
+        [(hot_user, _)] = Counter(user_id for user_id, _ in places).most_common(1)
+        self._places = {
+            is_hot: [place for place in places if (place[0] == hot_user) is is_hot] for is_hot in (False, True)
+        }
+        self._rates: dict[tuple[int, bool], float] = {}
+
+    def run(self, *, clients: int, seconds: float, is_hot: bool) -> dict[str, float]:
+        kind, places, settled = (clients, is_hot), self._places[is_hot], 0
+        if kind not in self._rates:
+            first = places[:TRIED_FIRST]
+            self._rates[kind] = settled_per_s(first, clients)
+            settled = len(first)
+        part = places[: max(clients, int(self._rates[kind] * seconds))]
+        self._rates[kind] = settled_per_s(part, clients)
+        return {"settled": settled + len(part), "per_s": self._rates[kind]}
+
+
 def main() -> None:
-    places = list(Session.objects.order_by("id").values_list("user_id", "id"))
-    [(hot_user, _)] = Counter(user_id for user_id, _ in places).most_common(1)
-    hot = [place for place in places if place[0] == hot_user]
-    cool = [place for place in places if place[0] != hot_user]
-    rates: dict[str, float] = {}
+    runs = Runs()
     for line in sys.stdin:
-        asked = json.loads(line)
-        chosen, clients = (hot if asked["is_hot"] else cool), asked["clients"]
-        settled = 0
-        key = f"{clients} {asked['is_hot']}"
-        if key not in rates:
-            rates[key] = settled_per_s(chosen[:TRIED_FIRST], clients)
-            settled += len(chosen[:TRIED_FIRST])
-        part = chosen[: max(clients, int(rates[key] * asked["seconds"]))]
-        rates[key] = settled_per_s(part, clients)
-        sys.stdout.write(json.dumps({"settled": settled + len(part), "per_s": rates[key]}) + "\n")
+        sys.stdout.write(json.dumps(runs.run(**json.loads(line))) + "\n")
         sys.stdout.flush()
 
 
