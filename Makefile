@@ -3,7 +3,7 @@
 # Recipes end in `exec`, so that the process that make knows is the one that gets its signals.
 
 .DEFAULT_GOAL := help
-.PHONY: demo run test test-browser seed-big chaos mutation serve worker install lint lock help
+.PHONY: demo run test test-browser seed-big bench chaos mutation serve worker install lint lock help
 
 # The first interpreter that is new enough and can make virtual environments. 3.12 and 3.11 go first: for later ones
 # an index may lack a prebuilt wheel of a development service.
@@ -30,6 +30,9 @@ test-browser: .venv/.dev ## Staff's pages in a real browser (needs Chromium); SC
 
 seed-big: .venv/.dev ## 90 days of SEED_EVENTS (10,000,000) calls of SEED_USERS (100,000) in a database of their own
 	@exec $(EMBEDDED) --name big -- sh -c 'python manage.py seed_big && exec python manage.py roll_up_usage'
+
+bench: .venv/.dev ## Throughput, latency, memory beside yardsticks, into bench/results; BENCH_ONLY= names, BENCH_SECONDS= (4)
+	@exec $(EMBEDDED) --name bench -- python -m bench
 
 chaos: .venv/.dev ## kill -9 of web, worker, Redis and PostgreSQL under load; CHAOS_KILLS= (20) of each, CHAOS_SEED=
 	@exec $(EMBEDDED) --name chaos -- python manage.py chaos

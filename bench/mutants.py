@@ -142,7 +142,9 @@ def _of_block(node: ast.AST) -> Iterator[_Site]:
         return
     for name in ("body", "orelse"):
         block = getattr(node, name, None)
-        for place, statement in enumerate(block if isinstance(block, list) else []):
+        if not isinstance(block, list):
+            continue
+        for place, statement in enumerate(block):
             is_call = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
             if is_call or isinstance(statement, (ast.AugAssign, ast.Raise)):
                 what = f"leave out `{ast.unparse(statement).splitlines()[0][:60]}`"

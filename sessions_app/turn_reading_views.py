@@ -16,7 +16,7 @@ from config.core.callers import caller_id
 from config.core.errors import NotFound
 from config.core.openapi import problems
 from sessions_app.models import Turn, TurnContextAudit
-from sessions_app.serializers import BillOut, ContextAuditOut, EstimateOut, TurnIn, TurnOut
+from sessions_app.serializers import BillOut, ContextAuditOut, EstimateOut, TurnIn, TurnOut, shown_turn
 from sessions_app.turn_views import ADMISSION, turn_request
 from sessions_app.turns.estimating import estimate
 from sessions_app.turns.partial import partial_messages
@@ -35,7 +35,7 @@ class TurnView(AsyncAPIView):
         turn, shown = await self.admitted(request, unit)
         if turn.finished_at is None:
             shown["messages"] += await partial_messages(turn)
-        return Response(TurnOut(shown).data)
+        return Response(shown_turn(shown))
 
 
 class TurnBillView(APIView):

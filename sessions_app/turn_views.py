@@ -28,7 +28,7 @@ from sessions_app import metrics
 from sessions_app.errors import IdempotencyInProgress, TurnFailed, TurnNotRegenerable
 from sessions_app.limiting import limited, turn_limits
 from sessions_app.models import Turn
-from sessions_app.serializers import RegenerateIn, ResumeIn, TurnIn, TurnOut
+from sessions_app.serializers import RegenerateIn, ResumeIn, TurnIn, TurnOut, shown_turn
 from sessions_app.services import session_of
 from sessions_app.turns.admission import Started, admit, ended_turn, is_new, start
 from sessions_app.turns.cancelling import cancel
@@ -167,7 +167,7 @@ class _RunsTurn(AsyncAPIView):
         except TurnFailed as failed:
             failed.headers |= _replayed(started)
             raise
-        return Response(TurnOut(shown).data, status=201, headers=_replayed(started))
+        return Response(shown_turn(shown), status=201, headers=_replayed(started))
 
     async def streamed(self, request: Request, id_: UUID) -> HttpResponseBase:
         started = await self._start(request, id_)
@@ -230,7 +230,7 @@ async def _accepted(started: Started) -> HttpResponseBase:
         "Preference-Applied": "respond-async",
         **_replayed(started),
     }
-    return Response(TurnOut(shown).data, status=202, headers=headers)
+    return Response(shown_turn(shown), status=202, headers=headers)
 
 
 def _ended(started: Started) -> Turn:
@@ -324,7 +324,7 @@ class TurnCancelView(AsyncAPIView):
 
         turn = await cancel(await self.admitted(request, unit))
         shown = await in_thread(lambda: describe([turn])[0])
-        return Response(TurnOut(shown).data, status=200 if turn.finished_at else 202)
+        return Response(shown_turn(shown), status=200 if turn.finished_at else 202)
 
 
 class TurnEventsView(AsyncAPIView):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TextIO
 
 BOLD, DIM, GREEN, RESET = "\033[1m", "\033[2m", "\033[32m", "\033[0m"
@@ -55,12 +55,14 @@ def bill_rows(bill: dict[str, Any]) -> list[list[str]]:
     ]
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, left_aligned: Collection[str] = LEFT_ALIGNED
+) -> list[str]:
     """Aligned lines: a head, a rule, the rows."""
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     lines = [
         "  ".join(
-            cell.ljust(width) if column in LEFT_ALIGNED else cell.rjust(width)
+            cell.ljust(width) if column in left_aligned else cell.rjust(width)
             for cell, column, width in zip(cells, columns, widths, strict=True)
         ).rstrip()
         for cells in (columns, *rows)

@@ -1,0 +1,1 @@
+"""The processes that are measured, and the upstream behind them."""
