@@ -170,11 +170,12 @@ class Turn(models.Model):
         indexes = [
             models.Index(fields=["lease_expires_at"], condition=Q(status="running"), name="turn_running_lease"),
             models.Index(fields=["session", "id"], name="turn_session_newest"),
-            # Reports count these; nearly all turns complete and are not in it.
+            # Reports count these, and read nothing else of them; nearly all turns complete and are not in it.
             models.Index(
                 fields=["finished_at", "status"],
+                include=["id", "user_id"],
                 condition=Q(status__in=["failed", "interrupted", "cancelled", "partial"]),
-                name="turn_ended_otherwise",
+                name="turn_ended_badly",
             ),
             models.Index(fields=["user_id", "id"], name="turn_user_newest"),
         ]

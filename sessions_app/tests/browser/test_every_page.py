@@ -22,8 +22,8 @@ from users.models import ExternalIdentity, User
 
 pytestmark = pytest.mark.usefixtures("committed")
 MODELS = {model._meta.label_lower.replace(".", "/"): model for model in admin.site._registry}
-# Leads to the wallet's page. The histories of all rows are one page of Django's, looked at below.
-ELSEWHERE = {"billing_creditwallet_open"}
+# These lead to other pages. The histories of all rows are one page of Django's, looked at below.
+ELSEWHERE = {"billing_creditwallet_open", "billing_pricesimulation_run"}
 
 
 @pytest.fixture(scope="module")
