@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from textwrap import fill
 from typing import Any
 
 from bench.staff_pages.pages import Page
@@ -12,15 +13,18 @@ from bench.staff_pages.timing import Statement, Timed, plan
 
 _HEAD = """# Staff's pages at {events:,} events
 
-Written by `python -m bench.staff_pages --plans docs/query-plans.md` on a database of `make seed-big`: {rows}. Each page
-was opened {times} times in one process, by Django's test client, with all its middleware. {cores} cores, load
-{load:.1f} when it ended, PostgreSQL {postgres} with its default settings.
+{where}
 
 Under each heading a table of its pages, then the plan of each statement, once, under the first page that asks it:
 EXPLAIN ANALYZE, the lines that say how rows are found, with the time at which each was done and the rows that it gave.
 Plans that differ in nothing but their numbers are given once. Left out: the statements of every request (session,
 user), and columns that are only read.
 """
+_WHERE = (
+    "Written by `python -m bench.staff_pages --plans docs/query-plans.md` on a database of `make seed-big`: {rows}."
+    " Each page was opened {times} times in one process, by Django's test client, with all its middleware."
+    " {cores} cores, load {load:.1f} when it ended, PostgreSQL {postgres} with its default settings."
+)
 # Lines of a plan that say how rows are found, and how many there were.
 _NODE = re.compile(
     r"(?<!Subquery )Scan|Append|Aggregate|Sort  |Limit|WindowAgg|Nested Loop|Hash Join|Merge|Gather|Unique|SubPlan"
@@ -31,7 +35,8 @@ _LONGEST = 420
 
 def document(found: Sequence[tuple[Page, Timed]], *, facts: Mapping[str, Any]) -> str:
     """All of it. `facts` are what the head says of the database and the machine."""
-    lines = [_HEAD.format(times=len(found[0][1].ms), **facts)]
+    where = fill(_WHERE.format(times=len(found[0][1].ms), **facts), width=120, break_on_hyphens=False)
+    lines = [_HEAD.format(where=where, **facts)]
     seen: set[str] = set()
     for group, pages in groupby(found, key=lambda one: one[0].group):
         own = list(pages)

@@ -47,7 +47,7 @@ WITH target AS (
 ), refunds AS (
     SELECT r.id, r.amount, r.reference_id IN (SELECT id FROM target) OR %(type)s <> 'entry' AS of_target
       FROM credit_transactions r WHERE r.wallet_id = %(wallet_id)s AND r.kind = 'refund'
-       AND (r.reference_id IN (SELECT id FROM work) OR r.reference_id IN (SELECT reference_id FROM target))
+       AND r.reference_id IN (SELECT id FROM work UNION SELECT reference_id FROM target)
 ), moved AS (
     -- 0 and not null where a lot paid nothing of the target: LEAST passes over nulls.
     SELECT a.grant_id, COALESCE(SUM(a.amount) FILTER (WHERE e.of_target), 0) AS of_target, SUM(a.amount) AS of_work

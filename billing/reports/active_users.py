@@ -8,6 +8,7 @@ against those. Of one user or one alias that does not help, and users are counte
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from billing.reports import sums
 from billing.reports.buckets import bucket_starts
 from billing.reports.moments import one_moment
 from billing.reports.spans import Range, Span, split
-from billing.reports.usage import UsageQuery, by_bucket
+from billing.reports.usage import UsageQuery
 from billing.rollup.charges import CHARGES
 
 # `least` is where rolled quarters begin: what came before them in the same bucket is events, and counted as those.
@@ -40,11 +41,11 @@ SELECT bucket, count(*) FROM (
  GROUP BY bucket"""
 
 
-# Everybody once is bucket 0, which there is none of otherwise.
+# Bucket by bucket, in each of which those of one alias are few: all at once they would be one large hash table.
 _OF_SOME = """
-WITH seen AS MATERIALIZED (SELECT DISTINCT bucket, "user" FROM {parts})
-SELECT bucket, count(*) AS users FROM seen GROUP BY bucket
- UNION ALL SELECT 0, count(*) FROM (SELECT DISTINCT "user" FROM seen) AS everybody"""
+SELECT number, (SELECT count(*) FROM (SELECT DISTINCT "user" FROM ({rows}) AS parts) AS users)
+  FROM unnest(%s::timestamptz[], %s::timestamptz[]) WITH ORDINALITY AS bucket(begins, ends, number)"""
+_WITHIN_BUCKET = "{where} AND {time} >= bucket.begins AND {time} < bucket.ends"
 
 
 def active_users(query: UsageQuery) -> dict[str, Any]:
@@ -55,26 +56,30 @@ def active_users(query: UsageQuery) -> dict[str, Any]:
     starts = bucket_starts(start=query.start, end=query.end, tz=query.tz, bucket=query.bucket)
     with one_moment():
         span = split(query.start, query.end, bounds=starts)
-        if query.conditions():
-            everybody, counts = _of_some(query, span, starts)
-        else:
-            everybody = _counts(span, starts[:1], query.end).get(1, 0)
-            counts = _counts(span, starts, query.end)
+        counted = _counts_of_some if query.conditions() else _counts
+        counts, everybody = counted(query, span, starts), counted(query, span, starts[:1])
     buckets = [{"start": starts[number - 1], "active_users": count} for number, count in sorted(counts.items())]
-    return {"active_users": everybody, "buckets": buckets}
+    return {"active_users": everybody.get(1, 0), "buckets": buckets}
 
 
-def _of_some(query: UsageQuery, span: Span, starts: list[datetime]) -> tuple[int, dict[int, int]]:
-    parts, keys = by_bucket(sums.quarters(span, "usage_rollups"), starts)
-    rows = sums.fetch(_OF_SOME, parts, {**keys, "user": "user_id"}, "", query.conditions())
-    counts = {row["bucket"]: row["users"] for row in rows}
-    return counts.pop(0, 0), counts
+def _counts_of_some(query: UsageQuery, span: Span, cuts: Sequence[datetime]) -> dict[int, int]:
+    """Users by the number of their bucket, as below, but of one user or one alias."""
+    parts = [
+        replace(part, where=_WITHIN_BUCKET.format(where=part.where, time=part.time))
+        for part in sums.quarters(span, "usage_rollups")
+    ]  # fmt: skip
+    if not parts:
+        return {}
+    rows, values = sums.union(parts, {"user": "user_id"}, "", query.conditions())
+    with connection.cursor() as cursor:
+        cursor.execute(_OF_SOME.format(rows=rows), [*values, list(cuts), [*cuts[1:], query.end]])
+        return {number: users for number, users in cursor.fetchall() if users}
 
 
-def _counts(span: Span, cuts: Sequence[datetime], end: datetime) -> dict[int, int]:
+def _counts(query: UsageQuery, span: Span, cuts: Sequence[datetime]) -> dict[int, int]:
     """Users by the number of their bucket."""
-    least, until = span.quarters or (end, end)
-    values = {"cuts": list(cuts), "ends": [*cuts[1:], end], "least": least, "until": until}
+    least, until = span.quarters or (query.end, query.end)
+    values = {"cuts": list(cuts), "ends": [*cuts[1:], query.end], "least": least, "until": until}
     counts: dict[int, int] = {}
     if span.quarters:
         _add(counts, _ROLLED if len(cuts) > 1 else _ROLLED_ONCE, values)

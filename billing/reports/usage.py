@@ -71,7 +71,7 @@ def by_time(query: UsageQuery) -> list[sums.Row]:
     starts = bucket_starts(start=query.start, end=query.end, tz=query.tz, bucket=query.bucket)
     span = split(query.start, query.end, bounds=starts)
     table = "usage_rollups" if query.user_id else "usage_rollup_totals"
-    parts, keys = by_bucket(sums.quarters(span, table), starts)
+    parts, keys = _by_bucket(sums.quarters(span, table), starts)
     return sums.times(sums.added_up(parts, keys, query.conditions()), starts)
 
 
@@ -102,7 +102,7 @@ def _by_subject(query: UsageQuery, span: Span, subject: str, limit: int | None) 
     return [*_sums_of(query, span, subject, first), *direct], first.is_everybody
 
 
-def by_bucket(parts: Sequence[sums.Part], starts: list[datetime]) -> tuple[list[sums.Part], dict[str, str]]:
+def _by_bucket(parts: Sequence[sums.Part], starts: list[datetime]) -> tuple[list[sums.Part], dict[str, str]]:
     """Parts, and the key that says in which bucket a row is. Its boundaries go first, as the statement names them."""
     return [replace(part, values=(starts, *part.values)) for part in parts], dict(_BUCKET)
 
