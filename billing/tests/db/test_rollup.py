@@ -207,6 +207,8 @@ def test_the_beat_rolls_up_and_checks_the_last_month_and_logs_what_differs():
 def test_where_the_next_batch_begins_is_read_off_two_indexes():
     charge(make_wallet("100"), CREDIT)
     with connection.cursor() as cursor:
+        # In a table of one row any index will do, and this one has the column, too.
+        cursor.execute("DROP INDEX event_user_created")
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         cursor.execute(f"EXPLAIN {FIRST_SINCE}", {"since": NOON})
         plan = "\n".join(line for (line,) in cursor.fetchall())
