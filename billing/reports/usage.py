@@ -5,7 +5,6 @@ An event counts at the time of the transaction that settled it (`created_at`), s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -71,8 +70,9 @@ def by_time(query: UsageQuery) -> list[sums.Row]:
     starts = bucket_starts(start=query.start, end=query.end, tz=query.tz, bucket=query.bucket)
     span = split(query.start, query.end, bounds=starts)
     table = "usage_rollups" if query.user_id else "usage_rollup_totals"
-    parts, keys = _by_bucket(sums.quarters(span, table), starts)
-    return sums.times(sums.added_up(parts, keys, query.conditions()), starts)
+    # The boundaries go first, as the statement names them first.
+    parts = [replace(part, values=(starts, *part.values)) for part in sums.quarters(span, table)]
+    return sums.times(sums.added_up(parts, _BUCKET, query.conditions()), starts)
 
 
 def by_group(query: UsageQuery, *, limit: int | None = None) -> tuple[list[sums.Row], bool]:
@@ -100,11 +100,6 @@ def _by_subject(query: UsageQuery, span: Span, subject: str, limit: int | None) 
             _months(query, span, subject), subject, query.keys(), limit=limit, conditions=query.conditions()
         )
     return [*_sums_of(query, span, subject, first), *direct], first.is_everybody
-
-
-def _by_bucket(parts: Sequence[sums.Part], starts: list[datetime]) -> tuple[list[sums.Part], dict[str, str]]:
-    """Parts, and the key that says in which bucket a row is. Its boundaries go first, as the statement names them."""
-    return [replace(part, values=(starts, *part.values)) for part in parts], dict(_BUCKET)
 
 
 def _parts(query: UsageQuery, span: Span) -> list[sums.Part]:
